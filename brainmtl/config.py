@@ -1,0 +1,62 @@
+"""Command-line entries: Hydra with the project's ``conf/``, and errors that people can read."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from brainmtl.errors import BrainMTLError, ConfigError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+CONF_DIR = PROJECT_ROOT / "conf"
+
+# Defaults such as outputs/ and data/processed lie in the project, wherever a command is started;
+# paths that the user types are relative to where they type them, as everywhere.
+OmegaConf.register_new_resolver("project", lambda path: str(PROJECT_ROOT / path), replace=True)
+
+
+def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Make ``function(cfg)`` a command configured by ``conf/<config_name>.yaml``.
+
+    A :class:`BrainMTLError` is printed as one line and ends the command with exit status 1; within
+    a multirun it is left to Hydra, which reports the job that failed.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        @functools.wraps(function)
+        def task(cfg: DictConfig) -> Any:
+            try:
+                return function(cfg)
+            except BrainMTLError as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(1)
+
+        def main() -> Any:
+            if not (CONF_DIR / f"{config_name}.yaml").is_file():
+                sys.exit(
+                    f"error: {CONF_DIR}/{config_name}.yaml is missing. conf/ is not part of a wheel: install "
+                    "brainmtl from its repository with `pip install -e .` (or `make setup`)"
+                )
+            return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)()
+
+        return main
+
+    return decorate
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolved plain containers; a value left at ``???`` is an error that names it."""
+    missing = OmegaConf.missing_keys(cfg)
+    if missing:
+        raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
+    return OmegaConf.to_container(cfg, resolve=True)

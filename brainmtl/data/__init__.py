@@ -1,0 +1,1 @@
+"""From raw files to batches: adapters, the one preprocessing function, prepared folders, loaders."""

@@ -1,0 +1,191 @@
+"""Batch samplers: one source, both alternating by batch, or both mixed in every batch."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from brainmtl.data.sampling import Pool, PoolDraws, SampleKey, occurrence
+from brainmtl.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
+    """Batches of an epoch; a subclass says how many of which pool each batch takes.
+
+    Args:
+        pools: one or two non-empty pools.
+        batch_size: samples per batch; the last batch may be smaller, nothing is dropped.
+        balance_labels: draw both labels of a pool equally often (see :class:`PoolDraws`).
+        slice_stride: take every n-th slice of a volume per epoch, others in the next epochs.
+        rank, world_size: this process takes every world_size-th batch (alternating: pair of
+            batches); the first ones are repeated where the number does not divide.
+    """
+
+    group = 1  # batches that stay together when ranks share the epoch
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        batch_size: int,
+        *,
+        balance_labels: bool = True,
+        slice_stride: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        for name, value in (
+            ("batch_size", batch_size),
+            ("train_slice_stride", slice_stride),
+        ):
+            if value < 1:
+                raise ConfigError(f"{name}={value} must be 1 or more")
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank={rank} must lie in 0..world_size-1={world_size - 1}")
+        empty = [pool.name for pool in pools if len(pool) == 0]
+        if empty:
+            raise ConfigError(
+                f"no training samples in {empty}: prepare them or choose another loader"
+            )
+        self.pools = list(pools)
+        self.batch_size = batch_size
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self._draws = [
+            PoolDraws(p, i, seed, slice_stride, balance_labels) for i, p in enumerate(pools)
+        ]
+        self._counts = self._layout([draws.size for draws in self._draws])  # (batches, pools)
+        self._planned: tuple[int, list[np.ndarray]] | None = None
+
+    @abstractmethod
+    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+        """How many samples of each pool every batch takes, int (batches, pools)."""
+
+    @property
+    def sampler(self) -> EpochBatchSampler:
+        """Itself: Lightning calls ``dataloader.batch_sampler.sampler.set_epoch`` at each epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self.epoch = int(epoch)
+
+    def draws(self, epoch: int | None = None) -> list[np.ndarray]:
+        """Dataset indices that ``epoch`` (default: the current one) draws, one array per pool."""
+        epoch = self.epoch if epoch is None else epoch
+        if self._planned is None or self._planned[0] != epoch:
+            totals = self._counts.sum(axis=0).tolist()
+            plan = [d.draw(epoch, n) for d, n in zip(self._draws, totals, strict=True)]
+            self._planned = (epoch, plan)
+        return self._planned[1]
+
+    @property
+    def repeats(self) -> dict[str, int]:
+        """Per pool: draws of the current epoch that show a sample the epoch has shown before."""
+        return {
+            p.name: len(d) - len(np.unique(d))
+            for p, d in zip(self.pools, self.draws(), strict=True)
+        }
+
+    def __len__(self) -> int:
+        groups = len(self._counts) // self.group
+        return -(-groups // self.world_size) * self.group
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        epoch, draws = self.epoch, self.draws()
+        for pool, indices in zip(self.pools, draws, strict=True):
+            log.info(
+                "epoch %d: %d draws of %s, %d of them repeats",
+                epoch,
+                len(indices),
+                pool.name,
+                self.repeats[pool.name],
+            )
+        repeat = [occurrence(indices) for indices in draws]
+        ends = np.cumsum(self._counts, axis=0)
+        for batch in self._own_batches():
+            keys: list[SampleKey] = []
+            for number, end in enumerate(ends[batch].tolist()):
+                part = slice(end - int(self._counts[batch, number]), end)
+                pairs = zip(
+                    draws[number][part].tolist(),
+                    repeat[number][part].tolist(),
+                    strict=True,
+                )
+                keys += [SampleKey(index, epoch, again) for index, again in pairs]
+            yield keys
+
+    def _own_batches(self) -> Iterator[int]:
+        groups = len(self._counts) // self.group
+        for number in range(len(self) // self.group):
+            mine = (number * self.world_size + self.rank) % groups
+            yield from range(mine * self.group, (mine + 1) * self.group)
+
+
+class SingleBatchSampler(EpochBatchSampler):
+    """Every batch from the one pool."""
+
+    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+        return _full_batches(sizes[0], self.batch_size)[:, None]
+
+
+class AlternatingBatchSampler(EpochBatchSampler):
+    """A whole batch of the first pool, a whole batch of the second, and so on."""
+
+    group = 2  # ranks then work on the same pool at the same time
+
+    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+        larger = int(np.argmax(sizes))
+        passes = _full_batches(sizes[larger], self.batch_size)
+        counts = np.zeros((2 * len(passes), 2), dtype=np.int64)
+        counts[larger::2, larger] = passes
+        counts[1 - larger :: 2, 1 - larger] = self.batch_size
+        return counts
+
+
+class MixedBatchSampler(EpochBatchSampler):
+    """Both pools in every batch; ``mixed_ratio`` is the share of the first, within 0..1."""
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        batch_size: int,
+        mixed_ratio: float = 0.5,
+        **options: object,
+    ) -> None:
+        if not 0 < mixed_ratio < 1:
+            raise ConfigError(
+                f"mixed_ratio={mixed_ratio} must lie between 0 and 1: "
+                "for one source take loader=brats_only or kaggle_only"
+            )
+        if batch_size < 2:
+            raise ConfigError(
+                "loader=mixed needs batch_size of 2 or more: each batch holds both sources"
+            )
+        self.mixed_ratio = mixed_ratio
+        super().__init__(pools, batch_size, **options)  # type: ignore[arg-type]
+
+    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+        larger = int(np.argmax(sizes))
+        first = min(max(round(self.batch_size * self.mixed_ratio), 1), self.batch_size - 1)
+        share = (first, self.batch_size - first)
+        counts = np.empty((-(-sizes[larger] // share[larger]), 2), dtype=np.int64)
+        counts[:] = share
+        # The tail keeps the ratio, and both sources.
+        tail = sizes[larger] - (len(counts) - 1) * share[larger]
+        counts[-1, larger] = tail
+        counts[-1, 1 - larger] = max(round(tail * share[1 - larger] / share[larger]), 1)
+        return counts
+
+
+def _full_batches(total: int, batch_size: int) -> np.ndarray:
+    """Sizes of the batches of ``total`` samples: all full but perhaps the last."""
+    counts = np.full(-(-total // batch_size), batch_size, dtype=np.int64)
+    counts[-1] = total - (len(counts) - 1) * batch_size
+    return counts

@@ -1,0 +1,180 @@
+"""One raw case in, its prepared samples and a ledger entry out: the unit of work that is restartable.
+
+``<out_dir>/<source>/cases/<case_id>.json`` is written last. A case whose ledger matches its raw files
+and options, and whose samples are all there, is never prepared again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.labels import derive_label
+from brainmtl.data.manifest import SPLITS
+from brainmtl.data.preprocess import (
+    BACKGROUND_VALUE,
+    CLIP_PERCENTILES,
+    PREPROCESSING_VERSION,
+    PreparedSlice,
+    frame_volume,
+    prepare_mask,
+    preprocess_slice,
+)
+from brainmtl.data.records import Case, CaseRef, Source
+from brainmtl.data.samples import write_reference, write_sample
+from brainmtl.errors import DataError
+from brainmtl.files import sha256, write_json
+
+PENDING = "pending"  # samples wait here until the splits are known
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """What, beside the raw files, decides a prepared sample."""
+
+    min_tumour_pixels: int = 100
+    modalities: tuple[str, ...] = ("flair",)
+
+
+@dataclass
+class SliceRecord:
+    """A prepared slice before it is written."""
+
+    position: int
+    prepared: PreparedSlice
+    mask: np.ndarray | None
+
+
+def prepare_case(source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions) -> dict[str, Any]:
+    """Prepare one case and return its ledger entry; raises DataError with the file's name."""
+    ledger_path = source_dir / "cases" / f"{ref.case_id}.json"
+    fingerprint = _fingerprint(ref, options)
+    ledger = _reusable(ledger_path, fingerprint, source_dir)
+    if ledger is not None:
+        return ledger | {"reused": True}
+    try:
+        case = source.load(ref)
+        slices, left_out = _slices(case)
+    except DataError as error:
+        message = str(error)
+        known = any(str(path) in message for path in ref.files)
+        raise DataError(message if known else f"{ref.files[0]}: {message}") from error
+    raw_hash = sha256(*ref.files)
+    rows = [_write_slice(record, ref, raw_hash, source_dir, options) for record in slices]
+    if case.mask is not None:
+        volume = case.volume.restore(case.mask) if case.volume else case.mask[:, :, 0]
+        write_reference(source_dir / "references" / f"{ref.case_id}.npz", np.ascontiguousarray(volume))
+    ledger = {
+        "fingerprint": fingerprint,
+        "case_id": ref.case_id,
+        "group": ref.group,
+        "kind": ref.kind,
+        "synthetic": ref.synthetic,
+        "raw_sha256": raw_hash,
+        "slices_left_out": left_out,
+        "rows": rows,
+    }
+    write_json(ledger_path, ledger)
+    return ledger | {"reused": False}
+
+
+def find_sample(source_dir: Path, image_id: str) -> Path | None:
+    """Where a sample of this source lies now: pending or in one of the splits."""
+    for folder in (PENDING, *SPLITS):
+        path = source_dir / folder / f"{image_id}.npz"
+        if path.is_file():
+            return path
+    return None
+
+
+def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
+    files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in ref.files]
+    identity = {"group": ref.group, "label": ref.label, "kind": ref.kind, "synthetic": ref.synthetic}
+    settings = asdict(options) | {"modalities": list(options.modalities), "version": PREPROCESSING_VERSION}
+    return {"files": files, **identity, **settings}
+
+
+def _reusable(path: Path, fingerprint: dict[str, Any], source_dir: Path) -> dict[str, Any] | None:
+    try:
+        ledger = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if ledger.get("fingerprint") != fingerprint:
+        return None
+    complete = all(find_sample(source_dir, row["image_id"]) for row in ledger["rows"])
+    return ledger if complete else None
+
+
+def _slices(case: Case) -> tuple[list[SliceRecord], int]:
+    if case.volume is None:
+        prepared = preprocess_slice(case.image[:, :, :, 0])
+        mask = None if case.mask is None else prepare_mask(case.mask[:, :, 0], prepared.geometry)
+        return [SliceRecord(0, prepared, mask)], 0
+    frame = frame_volume(case.image[0], case.spacing_mm, case.volume)
+    wanted = set(frame.slices)
+    if case.mask is not None:  # a slice with tumour is kept however little brain it shows
+        wanted |= {int(k) for k in np.flatnonzero(case.mask.any(axis=(0, 1)))}
+    records = []
+    for k in sorted(wanted):
+        geometry = frame.slice_geometry(k)
+        try:
+            prepared = preprocess_slice(case.image[:, :, :, k], frame.foreground[:, :, k], geometry)
+        except DataError:  # an empty or constant slice at the end of a volume: counted as left out
+            continue
+        mask = None if case.mask is None else prepare_mask(case.mask[:, :, k], geometry)
+        records.append(SliceRecord(case.positions[k], prepared, mask))
+    if not records:
+        raise DataError("no slice shows any brain")
+    return records, case.image.shape[3] - len(records)
+
+
+def _write_slice(
+    record: SliceRecord, ref: CaseRef, raw_hash: str, source_dir: Path, options: CaseOptions
+) -> dict[str, Any]:
+    volume = ref.kind == "volume"
+    image_id = f"{ref.case_id}_z{record.position:03d}" if volume else ref.case_id
+    pixels = -1 if record.mask is None else int(record.mask.sum())
+    label = ref.label
+    if label is None:
+        label = -1 if record.mask is None else derive_label(pixels, options.min_tumour_pixels)
+    metadata = _metadata(image_id, record.prepared.geometry, ref, raw_hash)
+    for folder in SPLITS:  # a sample of an earlier, different preparation must not survive beside this one
+        (source_dir / folder / f"{image_id}.npz").unlink(missing_ok=True)
+    path = source_dir / PENDING / f"{image_id}.npz"
+    write_sample(path, record.prepared.image, label, record.mask, metadata)
+    row = {
+        "image_id": image_id,
+        "position": record.position,
+        "label": label,
+        "has_mask": int(record.mask is not None),
+        "tumour_pixels": pixels,
+        "duplicate_hash": "",
+        "sample_sha256": sha256(path),
+    }
+    if not volume:
+        from brainmtl.data.duplicates import duplicate_hash
+
+        row["duplicate_hash"] = duplicate_hash(record.prepared.image[0])
+    return row
+
+
+def _metadata(image_id: str, geometry: SliceGeometry, ref: CaseRef, raw_hash: str) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "source": ref.source,
+        "group": ref.group,
+        "synthetic": ref.synthetic,
+        "geometry": geometry.to_dict(),
+        "normalisation": {
+            "method": "z-score over the foreground of the slice",
+            "clip_percentiles": list(CLIP_PERCENTILES),
+            "background_value": BACKGROUND_VALUE,
+        },
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "raw_sha256": raw_hash,
+    }

@@ -1,0 +1,206 @@
+"""Prepared samples as a torch dataset: several sources, each with or without masks and labels.
+
+Start-up reads ``manifest.csv`` and nothing else. What stays in memory is a handful of numpy columns
+(about 100 bytes a row), which forked workers share without copying; no list of Python objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from brainmtl.data.manifest import read_manifest
+from brainmtl.data.samples import read_sample
+from brainmtl.data.sampling import NO_VOLUME, Pool, SampleKey
+from brainmtl.data.selection import (
+    PREPARE_COMMAND,
+    Sources,
+    present_sources,
+    resolve_sources,
+    select_rows,
+    source_list,
+)
+from brainmtl.data.statistics import count_statistics
+from brainmtl.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class MultiSourceDataset(Dataset[dict[str, Any]]):
+    """Samples of the sources in the segmentation role and of those in the classification role.
+
+    Args:
+        data_dir: a prepared folder, with its ``manifest.csv``.
+        split: "train", "val", "test", or several of them.
+        seg_sources, cls_sources: source names by role, or "auto" (see
+            :func:`brainmtl.data.selection.resolve_sources`). A source the folder lacks is passed
+            over, so either role may be empty, but not both.
+        transform: called with each sample dict, returns one of the same form. One that has
+            ``set_random_state(seed)`` (MONAI's convention) is seeded for every sample from (seed,
+            epoch, index, repeat), so that workers and their order make no difference.
+        fold: cross-validation fold instead of the prepared splits (``assign_splits``).
+        limit: at most so many samples per source, for quick tests.
+        manifest: ``read_manifest(data_dir)``, where it was read already.
+
+    Indexing with an int or a :class:`SampleKey` gives ``image`` (C, 256, 256) float32, ``mask``
+    (256, 256) uint8 {0, 1} or None, ``cls`` 1 tumour, 0 none, -1 no label, ``has_label``,
+    ``source``, ``has_mask`` and ``image_id``.
+
+    Raises:
+        DataError: no manifest, no sample selected, or (on access) a sample that is broken or
+            contradicts the manifest.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        split: str | Sequence[str] = "train",
+        seg_sources: Sources = ("brats",),
+        cls_sources: Sources = ("kaggle",),
+        transform: Transform | None = None,
+        *,
+        fold: int | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        manifest: pd.DataFrame | None = None,
+    ) -> None:
+        frame = read_manifest(data_dir) if manifest is None else manifest
+        self.data_dir = Path(data_dir)
+        self.transform = transform
+        self.seed = seed
+        self.seg_sources, self.cls_sources = resolve_sources(frame, seg_sources, cls_sources)
+        sources = sorted({*self.seg_sources, *self.cls_sources})
+        splits = source_list(split)
+        rows = select_rows(frame, sources, splits, fold, limit)
+        if len(rows) == 0:
+            raise DataError(
+                f"{data_dir} holds no samples of {sources} in split {splits}; present are "
+                f"{present_sources(frame)}. Name one of them, or run `{PREPARE_COMMAND}`"
+            )
+        self._take_columns(frame.iloc[rows])
+
+    def _take_columns(self, part: pd.DataFrame) -> None:
+        codes, names = part["source"].factorize(sort=True)
+        self.source_names = [str(name) for name in names]
+        self.source_codes = np.asarray(codes, dtype=np.int16)
+        self.labels = part["label"].to_numpy(dtype=np.int8)
+        self.has_mask = part["has_mask"].to_numpy(dtype=bool)
+        self.positions = part["position"].to_numpy(dtype=np.int32)
+        # Fixed-width bytes: a list of str would have its reference counts, and so its pages, copied
+        # into every worker.
+        self._image_ids = np.array([text.encode() for text in part["image_id"]])
+        self._paths = np.array([text.encode() for text in part["path"]])
+        case_codes = part["case_id"].factorize()[0].astype(np.int64)
+        volumes = codes.astype(np.int64) * (case_codes.max() + 1) + case_codes
+        self.volumes = np.where(part["kind"].to_numpy(dtype=object) == "volume", volumes, NO_VOLUME)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image_id(self, index: int) -> str:
+        """Name of a sample, unique within its source."""
+        return self._image_ids[index].decode()
+
+    def source(self, index: int) -> str:
+        """Source of a sample."""
+        return self.source_names[self.source_codes[index]]
+
+    def path(self, index: int) -> Path:
+        """The sample's file."""
+        return self.data_dir / self._paths[index].decode()
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        index, epoch, repeat = key if isinstance(key, tuple) else SampleKey(int(key))
+        stored = read_sample(self.path(index))
+        label = int(self.labels[index])
+        if stored.label != label or (stored.mask is not None) != self.has_mask[index]:
+            raise DataError(
+                f"{self.path(index)} contradicts manifest.csv (its label is {stored.label}, the "
+                f"manifest's {label}; or only one of them knows a mask): run `{PREPARE_COMMAND}`"
+            )
+        sample = {
+            "image": torch.from_numpy(stored.image),
+            "mask": None if stored.mask is None else torch.from_numpy(stored.mask),
+            "cls": label,
+            "has_label": label >= 0,
+            "source": self.source(index),
+            "has_mask": stored.mask is not None,
+            "image_id": self.image_id(index),
+        }
+        if self.transform is None:
+            return sample
+        if hasattr(self.transform, "set_random_state"):
+            self.transform.set_random_state(seed=sample_seed(self.seed, epoch, index, repeat))
+        return self.transform(sample)
+
+    def pool(self, role: str) -> Pool:
+        """Samples for training in the role "seg" or "cls", as the batch samplers take them.
+
+        Samples with neither mask nor label teach nothing and are left out.
+        """
+        if role not in ("seg", "cls"):
+            raise ConfigError(f"role={role!r} must be 'seg' or 'cls'")
+        wanted = self.seg_sources if role == "seg" else self.cls_sources
+        codes = [code for code, name in enumerate(self.source_names) if name in wanted]
+        chosen = np.flatnonzero(
+            np.isin(self.source_codes, codes) & (self.has_mask | (self.labels >= 0))
+        )
+        name = "+".join(self.source_names[code] for code in codes) or "+".join(wanted)
+        return Pool(
+            name,
+            chosen,
+            self.labels[chosen],
+            self.volumes[chosen],
+            self.positions[chosen],
+        )
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Counts and ratios of this dataset: see ``statistics.count_statistics``."""
+        return count_statistics(
+            self.source_codes,
+            self.source_names,
+            self.labels,
+            self.seg_sources,
+            self.cls_sources,
+        )
+
+
+class BraTSOnlyDataset(MultiSourceDataset):
+    """Only the sources in the segmentation role; arguments as in :class:`MultiSourceDataset`."""
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        split: str | Sequence[str] = "train",
+        seg_sources: Sources = ("brats",),
+        transform: Transform | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(data_dir, split, seg_sources, (), transform, **options)
+
+
+class KaggleOnlyDataset(MultiSourceDataset):
+    """Only the sources in the classification role; arguments as in :class:`MultiSourceDataset`."""
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        split: str | Sequence[str] = "train",
+        cls_sources: Sources = ("kaggle",),
+        transform: Transform | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(data_dir, split, (), cls_sources, transform, **options)
+
+
+def sample_seed(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
+    """32-bit seed of one draw of one sample: what its augmentation depends on, and nothing else."""
+    return int(np.random.SeedSequence([seed, epoch, index, repeat]).generate_state(1)[0])

@@ -1,0 +1,81 @@
+"""``manifest.csv``: one row per prepared sample, all that loaders need before they open a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainmtl.errors import DataError
+from brainmtl.files import atomic_path, sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "val", "test")
+FILE_NAME = "manifest.csv"
+SYNTHETIC_PREFIX = "phantom_"
+
+# Column -> dtype. Repeated text is categorical: a million rows then take tens of megabytes.
+MANIFEST_COLUMNS: dict[str, str] = {
+    "image_id": "string",
+    "source": "category",
+    "split": "category",
+    "fold": "int16",  # -1 where no folds were asked for
+    "path": "string",  # relative to the folder of the manifest, with forward slashes
+    "group": "category",  # patient, or group of duplicate images: never spread over splits
+    "case_id": "category",
+    "kind": "category",  # volume | image
+    "position": "int32",  # slice index in the file grid; 0 for images
+    "label": "int8",  # 1 tumour, 0 none, -1 no label
+    "has_label": "int8",
+    "has_mask": "int8",
+    "tumour_pixels": "int32",  # on the prepared grid; -1 without mask
+    "synthetic": "int8",
+    "duplicate_hash": "string",  # images only
+    "raw_sha256": "category",
+    "sample_sha256": "string",
+}
+
+
+def read_manifest(data_dir: str | Path) -> pd.DataFrame:
+    """Read ``<data_dir>/manifest.csv``.
+
+    Raises :class:`DataError` when it is missing, lacks a column or holds a value of a wrong kind.
+    """
+    import pandas as pd
+
+    path = Path(data_dir) / FILE_NAME
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: {data_dir} is no prepared folder. Make one with "
+            f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
+        )
+    try:
+        frame = pd.read_csv(path, dtype=MANIFEST_COLUMNS, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}): prepare the data again") from error
+    missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {missing}: prepare the data again")
+    return frame
+
+
+def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:
+    """Write the manifest in one step, rows sorted by source, case and position."""
+    ordered = frame[list(MANIFEST_COLUMNS)].sort_values(["source", "case_id", "position"], kind="stable")
+    with atomic_path(Path(data_dir) / FILE_NAME) as temporary:
+        ordered.to_csv(temporary, index=False)
+
+
+def manifest_hash(data_dir: str | Path) -> str:
+    """SHA-256 of the manifest: names the exact data that a model was trained on."""
+    return sha256(Path(data_dir) / FILE_NAME)
+
+
+def display_name(source: str, synthetic: bool) -> str:
+    """How a source is called wherever people read: synthetic data always says so.
+
+    >>> display_name("phantom_brats", True)
+    'brats-like (synthetic)'
+    """
+    return f"{source.removeprefix(SYNTHETIC_PREFIX)}-like (synthetic)" if synthetic else source

@@ -1,0 +1,253 @@
+"""The one preprocessing function, for training and for serving alike.
+
+plane (H, W) -> foreground -> frame -> square, 256x256, aspect kept -> z-score over the foreground
+
+Every caller goes through :func:`preprocess_slice`: `brainmtl.prepare` for all sources, and inference.
+The result is rounded to float16, so that a sample read back from disk is bit-equal to the same slice
+prepared while serving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from brainmtl.data.geometry import Quad, SliceGeometry, VolumeGeometry, frame_geometry, resize
+from brainmtl.errors import DataError
+
+# Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
+PREPROCESSING_VERSION = "1"
+IMAGE_SIZE = 256
+# Outside the foreground, in z-score units: darker than nearly all tissue, so that a foreground that
+# misses some dark cerebrospinal fluid or bone looks natural and not like a bright hole.
+BACKGROUND_VALUE = -3.0
+# Foreground intensities beyond these percentiles are clipped before the mean and SD are taken:
+# single voxels near 32,770 occur in published BraTS cases and would flatten everything else.
+CLIP_PERCENTILES = (0.1, 99.9)
+# A slice belongs to the brain when its foreground covers this share of the volume's in-plane frame.
+MIN_SLICE_FOREGROUND = 0.10
+
+
+@dataclass
+class PreparedSlice:
+    """``image`` float32 (C, 256, 256), z-scored; ``foreground`` bool (256, 256); the way back."""
+
+    image: np.ndarray
+    foreground: np.ndarray
+    geometry: SliceGeometry
+
+
+def normalize_zscore(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """Z-score ``image`` (H, W) over ``foreground`` (H, W, bool), the background set constant.
+
+    Intensities are clipped to the foreground's 0.1 and 99.9 percentiles first; the result has mean
+    0 and SD 1 over the foreground and :data:`BACKGROUND_VALUE` elsewhere (float32).
+
+    Raises:
+        DataError: no foreground, non-finite values, or a constant foreground (its SD is 0).
+    """
+    values = image[foreground].astype(np.float64)
+    if values.size == 0:
+        raise DataError("the image is empty: it has no foreground")
+    if not np.isfinite(values).all():
+        raise DataError("the image holds NaN or infinite values: repair or leave out the file")
+    low, high = np.percentile(values, CLIP_PERCENTILES)
+    values = np.clip(values, low, high)
+    mean, deviation = values.mean(), values.std()
+    if deviation <= 1e-6 * max(abs(mean), abs(high - low), 1e-12):
+        raise DataError(f"the image is constant ({mean:g}) over its foreground: nothing to see in it")
+    result = np.full(image.shape, BACKGROUND_VALUE, dtype=np.float32)
+    result[foreground] = (values - mean) / deviation
+    return result
+
+
+def find_foreground(image: np.ndarray) -> np.ndarray:
+    """The head or brain in a plane (H, W) or volume (H, W, N), as a bool array of the same shape.
+
+    The background is whatever the corners show: zero or not, dark or bright, and also zero amid
+    z-scored values that are negative inside the brain. It is what can be reached from the border
+    of each plane through values near the corners' median; what it encloses belongs to the head,
+    whatever its value. A picture inside a frame of another shade is searched again within the frame.
+    Where no corner is background (a picture cropped into the head), all of it is foreground.
+
+    Raises:
+        DataError: non-finite values, or a constant image.
+    """
+    if not np.isfinite(image).all():
+        raise DataError("the image holds NaN or infinite values: repair or leave out the file")
+    background, tolerance = _background_level(image)
+    near = np.abs(image - background) <= tolerance
+    if image.ndim == 3:
+        return np.stack([_enclosed(near[:, :, k]) for k in range(near.shape[2])], axis=2)
+    foreground = _enclosed(near)
+    # Less than 2 % left means that the corners were not background at all.
+    if foreground.mean() < 0.02:
+        foreground = np.ones(image.shape, dtype=bool)
+    return _inside_frame(image, foreground)
+
+
+def _inside_frame(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """Search again within ``foreground`` (H, W) where it is a rectangle: a mat around a photograph."""
+    r0, r1, c0, c1 = bounding_box(foreground)
+    inset = max(2, min(r1 - r0, c1 - c0) // 50)  # the frame's own line, blurred by JPEG
+    r0, r1, c0, c1 = r0 + inset, r1 - inset, c0 + inset, c1 - inset
+    if foreground.all() or min(r1 - r0, c1 - c0) < 32 or foreground[r0:r1, c0:c1].mean() < 0.97:
+        return foreground
+    try:
+        inner = find_foreground(image[r0:r1, c0:c1])
+    except DataError:  # a blank rectangle: keep what was found
+        return foreground
+    if not 0.15 < inner.mean() < 0.90:
+        return foreground
+    result = np.zeros_like(foreground)
+    result[r0:r1, c0:c1] = inner
+    return result
+
+
+def _background_level(image: np.ndarray) -> tuple[float, float]:
+    """Background value and the distance from it that still counts as background."""
+    rows, columns = (max(2, size // 16) for size in image.shape[:2])
+    corners = np.concatenate(
+        [image[r, c].ravel() for r in (slice(rows), slice(-rows, None)) for c in (slice(columns), slice(-columns, None))]
+    )
+    background = float(np.median(corners))
+    distance = np.abs(image - background)
+    strong = float(np.percentile(distance, 99))
+    if strong == 0:  # fewer than 1 % of the pixels differ
+        strong = float(distance.max())
+    if strong == 0:
+        raise DataError(f"the image is constant ({background:g}): nothing to see in it")
+    noise = 1.4826 * float(np.median(np.abs(corners - background)))
+    return background, float(np.clip(4 * noise, 0.06 * strong, 0.25 * strong))
+
+
+def _enclosed(near: np.ndarray) -> np.ndarray:
+    """Foreground of one plane: not background that touches the border; letters and specks dropped."""
+    # Closing keeps the flood from leaking into the head through a gap in a thin scalp; opening cuts
+    # off captions and rulers that touch the head. Both scale with the picture.
+    steps = max(1, min(near.shape) // 128)
+    padded = np.pad(near, steps, constant_values=True)
+    padded = ~ndimage.binary_closing(~padded, iterations=steps)
+    outside = _touching_border(padded)[steps:-steps, steps:-steps]
+    foreground = ndimage.binary_opening(~outside, iterations=2 * steps)
+    labels, count = ndimage.label(foreground)
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        # Two hemispheres or eyes apart from the brain stay; letters of a caption go.
+        foreground = (sizes >= 0.1 * sizes.max())[labels]
+    return ndimage.binary_fill_holes(foreground)
+
+
+def _touching_border(near: np.ndarray) -> np.ndarray:
+    labels, _ = ndimage.label(near)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    keep = np.zeros(labels.max() + 1, dtype=bool)
+    keep[border] = True
+    keep[0] = False
+    return keep[labels]
+
+
+def bounding_box(foreground: np.ndarray) -> Quad:
+    """(first row, end row, first column, end column) of the True pixels of a plane (H, W)."""
+    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
+    if rows.size == 0:
+        raise DataError("the image is empty: it has no foreground")
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def preprocess_slice(
+    planes: np.ndarray,
+    foreground: np.ndarray | None = None,
+    geometry: SliceGeometry | None = None,
+) -> PreparedSlice:
+    """Prepare one slice: the only way from raw intensities to what a network sees.
+
+    Args:
+        planes: float (C, H, W) in display orientation; the foreground is found on channel 0.
+        foreground: bool (H, W) where the volume's is known already, else found here.
+        geometry: the volume's frame for a slice of a volume, else the foreground's own box.
+
+    Raises:
+        DataError: an empty, constant or non-finite image.
+    """
+    planes = np.asarray(planes, dtype=np.float32)
+    if planes.ndim != 3 or min(planes.shape[1:]) < 16:
+        raise DataError(f"an image of shape {planes.shape} is not (channels, height, width) of 16 pixels or more")
+    if foreground is None:
+        foreground = find_foreground(planes[0])
+    if geometry is None:
+        geometry = frame_geometry(foreground.shape, bounding_box(foreground))
+    framed = _to_frame(foreground.astype(np.float32), geometry) >= 0.5
+    channels = [normalize_zscore(_to_frame(plane, geometry), framed) for plane in planes]
+    image = np.stack(channels).astype(np.float16).astype(np.float32)
+    return PreparedSlice(image, framed, geometry)
+
+
+def prepare_mask(mask: np.ndarray, geometry: SliceGeometry) -> np.ndarray:
+    """Mask plane (H, W) bool -> uint8 {0, 1} (256, 256) in the same frame as its image."""
+    return (_to_frame(mask.astype(np.float32), geometry, fill=0.0) >= 0.5).astype(np.uint8)
+
+
+def _to_frame(plane: np.ndarray, geometry: SliceGeometry, fill: float | None = None) -> np.ndarray:
+    r0, r1, c0, c1 = geometry.crop
+    top, bottom, left, right = geometry.padding
+    cropped = plane[r0:r1, c0:c1]
+    if any(geometry.padding):
+        width = ((top, bottom), (left, right))
+        # Edge values and not zeros: whatever the background is, the border of the head stays soft.
+        cropped = np.pad(cropped, width, mode="edge") if fill is None else np.pad(cropped, width, constant_values=fill)
+    return resize(cropped, (geometry.size, geometry.size))
+
+
+@dataclass
+class VolumeFrame:
+    """Foreground (H, W, N), the one in-plane frame of all slices, and the slices that show brain."""
+
+    foreground: np.ndarray
+    geometry: SliceGeometry
+    slices: tuple[int, ...]
+
+    def slice_geometry(self, index: int) -> SliceGeometry:
+        """The frame on slice ``index`` of the display array (H, W, N)."""
+        return self.geometry.at_slice(index)
+
+
+def frame_volume(
+    volume: np.ndarray,
+    spacing_mm: tuple[float, float, float] | None = None,
+    geometry: VolumeGeometry | None = None,
+) -> VolumeFrame:
+    """Find the foreground and the common in-plane frame of a volume (H, W, N), float.
+
+    One box for all slices keeps the size of the brain comparable from slice to slice; the slices
+    with at least 10 % of the frame covered count as brain.
+    """
+    foreground = find_foreground(volume)
+    cover = foreground.sum(axis=(0, 1))
+    # A few voxels of noise outside the head must not widen the frame for every slice.
+    plane = foreground[:, :, cover >= MIN_SLICE_FOREGROUND * cover.max()].sum(axis=2) >= 2
+    box = bounding_box(plane if plane.any() else foreground.any(axis=2))
+    frame = frame_geometry(volume.shape[:2], box, spacing_mm[:2] if spacing_mm else None, IMAGE_SIZE)
+    frame = replace(frame, volume=geometry, slice_spacing_mm=spacing_mm[2] if spacing_mm else None)
+    area = (box[1] - box[0]) * (box[3] - box[2])
+    slices = tuple(int(k) for k in np.flatnonzero(cover >= MIN_SLICE_FOREGROUND * area))
+    return VolumeFrame(foreground, frame, slices)
+
+
+def load_and_preprocess_image(path: str | Path) -> PreparedSlice:
+    """Read a picture (any format of :mod:`brainmtl.data.image_io`) and prepare it.
+
+    Raises:
+        DataError: names the file, what is wrong with it and what to do.
+    """
+    from brainmtl.data.image_io import read_image
+
+    image = read_image(path)
+    try:
+        return preprocess_slice(image[None])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

@@ -1,0 +1,121 @@
+"""``process_dataset``: every source through one pipeline into a prepared folder.
+
+Two phases. Cases are prepared in parallel, each leaving a ledger entry; then the splits are drawn
+over all of them, the samples move into their split's folder and the manifest is written. Both can be
+interrupted and repeated: what is done is not done again, and a file has its final name only when whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from brainmtl.data.assembly import SplitOptions, assemble_source, remove_stale
+from brainmtl.data.cases import CaseOptions, prepare_case
+from brainmtl.data.records import CaseRef, Problem, Source
+from brainmtl.errors import DataError
+
+
+@dataclass
+class ProcessReport:
+    """What one call of :func:`process_dataset` did."""
+
+    source: str
+    prepared: int = 0
+    reused: int = 0
+    samples: int = 0
+    slices_left_out: int = 0
+    removed: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def process_dataset(
+    source: Source,
+    raw_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    case_options: CaseOptions | None = None,
+    split: SplitOptions | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    progress: bool = True,
+) -> ProcessReport:
+    """Prepare all cases of ``source`` below ``raw_dir`` into ``out_dir/<source.name>``.
+
+    Args:
+        source: an adapter, see :func:`brainmtl.data.sources.make_source`.
+        workers: processes, by default one per core.
+        strict: fail when any file is unusable (otherwise only when none is usable).
+
+    Raises:
+        DataError: no usable case, or with ``strict`` any unusable one; each is listed.
+    """
+    raw_dir, out_dir = Path(raw_dir), Path(out_dir)
+    if not raw_dir.is_dir():
+        raise DataError(f"raw_dir={raw_dir} is no folder: give the folder that holds the raw files")
+    refs, problems = source.discover(raw_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    report = ProcessReport(source.name, problems=list(problems))
+    # Two commands on one folder would overwrite each other's manifest.
+    with FileLock(out_dir / ".lock"):
+        ledgers = _prepare_all(source, refs, out_dir, case_options or CaseOptions(), workers, progress, report)
+        if not ledgers:
+            raise DataError(f"nothing below {raw_dir} was usable as source {source.name}:\n{list_problems(report.problems)}")
+        if strict and report.problems:
+            raise DataError(
+                f"strict=true and {len(report.problems)} files below {raw_dir} are unusable; repair or remove them:\n"
+                f"{list_problems(report.problems)}"
+            )
+        report.removed = remove_stale(out_dir / source.name, {ledger["case_id"] for ledger in ledgers})
+        frame = assemble_source(source.name, ledgers, out_dir, split or SplitOptions(), report.problems)
+    report.samples = len(frame)
+    report.slices_left_out = sum(ledger["slices_left_out"] for ledger in ledgers)
+    return report
+
+
+def list_problems(problems: Sequence[Problem]) -> str:
+    """One line per unusable file."""
+    return "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
+
+
+def _prepare_all(
+    source: Source,
+    refs: Sequence[CaseRef],
+    out_dir: Path,
+    options: CaseOptions,
+    workers: int | None,
+    progress: bool,
+    report: ProcessReport,
+) -> list[dict[str, Any]]:
+    from joblib import Parallel, delayed
+
+    workers = workers or os.cpu_count() or 1
+    jobs = (delayed(_prepare_or_explain)(source, ref, out_dir / source.name, options) for ref in refs)
+    results = Parallel(n_jobs=min(workers, max(1, len(refs))), return_as="generator_unordered")(jobs)
+    ledgers = []
+    for outcome in _track(results, len(refs), source.name, progress):
+        if isinstance(outcome, Problem):
+            report.problems.append(outcome)
+            continue
+        ledgers.append(outcome)
+        report.reused += outcome["reused"]
+        report.prepared += not outcome["reused"]
+    return sorted(ledgers, key=lambda ledger: ledger["case_id"])
+
+
+def _prepare_or_explain(source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions) -> dict[str, Any] | Problem:
+    try:
+        return prepare_case(source, ref, source_dir, options)
+    except DataError as error:
+        return Problem(str(ref.files[0]), str(error).removeprefix(f"{ref.files[0]}: "))
+
+
+def _track(results: Iterable[Any], total: int, name: str, progress: bool) -> Iterable[Any]:
+    from rich.progress import track
+
+    return track(results, total=total, description=f"preparing {name}", disable=not progress)

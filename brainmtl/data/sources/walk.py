@@ -1,0 +1,40 @@
+"""Finding raw files: hidden files left out, symbolic links followed once, order fixed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from brainmtl.errors import DataError
+
+
+def require_folder(raw_dir: Path) -> Path:
+    """``raw_dir`` if it is a folder; DataError otherwise."""
+    raw_dir = Path(raw_dir)
+    if not raw_dir.is_dir():
+        raise DataError(
+            f"{raw_dir}: no such folder. Give the folder of the raw data as raw_dir=..."
+        )
+    return raw_dir
+
+
+def walk_files(raw_dir: Path) -> Iterator[Path]:
+    """Every visible file at any depth below ``raw_dir``, sorted by folder and name.
+
+    Names that begin with '.' are skipped (``._x.nii.gz`` is what macOS leaves in archives), and so
+    is ``__MACOSX``. Linked folders are followed, each real folder once.
+    """
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(require_folder(raw_dir), followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(
+            n for n in folders if not n.startswith(".") and n != "__MACOSX"
+        )
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)

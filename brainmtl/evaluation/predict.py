@@ -1,0 +1,191 @@
+"""Inference over the rows of a manifest: read, forward, threshold, one prediction at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.samples import Sample, read_sample
+from brainmtl.errors import ConfigError, DataError
+from brainmtl.evaluation import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from brainmtl.models.multitask import MultiTaskModel
+
+READERS = 2  # threads that read the next batch while the model works on this one
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one prepared sample.
+
+    ``row`` is its line of the manifest, ``image`` float32 (C, 256, 256) as the model saw it,
+    ``probability`` the tumour probability in [0, 1], ``mask`` and ``reference`` bool (256, 256)
+    (reference None without one), ``counts`` (intersection, predicted, reference) on that grid.
+    """
+
+    row: Any
+    image: np.ndarray
+    probability: float
+    mask: np.ndarray
+    reference: np.ndarray | None
+    geometry: SliceGeometry
+    counts: tuple[int, int, int] | None
+
+    @property
+    def dice(self) -> float | None:
+        """Dice on the prepared grid; None without a reference or on an empty one."""
+        return metrics.dice_from_counts(*self.counts) if self.counts else None
+
+    def record(self) -> dict[str, Any]:
+        """The line of ``predictions.csv``; see docs/evaluation.md for the columns."""
+        row = self.row
+        intersection, predicted, reference = self.counts or (None, int(self.mask.sum()), None)
+        return {
+            "image_id": row.image_id,
+            "source": row.source,
+            "group": row.group,
+            "cls": int(row.label),
+            "probability": self.probability,
+            "dice": self.dice,
+            "reference_pixels": reference,
+            "predicted_pixels": predicted,
+            "intersection_pixels": intersection,
+            "case_id": row.case_id,
+            "position": int(row.position),
+            "split": row.split,
+            "synthetic": int(row.synthetic),
+        }
+
+
+def choose_device(device: str = "auto") -> str:
+    """``auto`` -> ``cuda`` where there is one, else ``cpu``; any other name is passed through."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device={device}: this torch sees no CUDA device, use device=cpu")
+    return device
+
+
+def forward(
+    model: MultiTaskModel, images: torch.Tensor, *, precision: str = "32"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(probability (B,) of tumour, probability (B, H, W) of tumour per pixel), float32.
+
+    ``precision="bf16"`` runs the network under bfloat16 autocast; the sigmoid and softmax are
+    always float32. The model must be in eval mode.
+    """
+    import torch
+
+    autocast = (
+        torch.autocast(images.device.type, dtype=torch.bfloat16)
+        if precision == "bf16"
+        else nullcontext()
+    )
+    with torch.inference_mode(), autocast:
+        output = model(images)
+    probability = output.cls.float().softmax(dim=1)[:, 1]
+    pixels = output.seg.float().sigmoid()[:, 0]
+    return probability.cpu().numpy(), pixels.cpu().numpy()
+
+
+def predict_split(
+    model: MultiTaskModel,
+    data_dir: str | Path,
+    frame: pd.DataFrame,
+    batch_size: int = 16,
+    *,
+    device: str = "cpu",
+    precision: str = "32",
+    seg_threshold: float = 0.5,
+    progress: bool = True,
+) -> Iterator[Prediction]:
+    """Predictions for the rows of ``frame`` (a part of the manifest), in the order of its rows.
+
+    Only two batches are in memory at a time: sort the frame by case to assemble volumes one by one.
+
+    Raises:
+        ConfigError: unknown precision, batch size < 1, or a threshold outside (0, 1).
+        DataError: an unreadable sample, or a network output that is not finite.
+    """
+    import torch
+    from rich.progress import track
+
+    check_options(batch_size, precision, seg_threshold)
+    model = model.to(device).eval()
+    rows = list(frame.itertuples(index=False))
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    loaded = _load_ahead(Path(data_dir), batches)
+    for batch, samples in track(
+        zip(batches, loaded, strict=True),
+        total=len(batches),
+        description="predicting",
+        disable=not progress,
+    ):
+        images = torch.from_numpy(stack(batch, samples)).to(device)
+        probabilities, pixels = forward(model, images, precision=precision)
+        for row, sample, probability, plane in zip(
+            batch, samples, probabilities, pixels, strict=True
+        ):
+            if not (np.isfinite(probability) and np.isfinite(plane).all()):
+                raise DataError(
+                    f"{row.path}: the model's output is NaN or infinite; check the checkpoint, "
+                    "and the sample with `python -m brainmtl.check data_dir=...`"
+                )
+            yield _prediction(row, sample, float(probability), plane >= seg_threshold)
+
+
+def check_options(batch_size: int, precision: str, *thresholds: float) -> None:
+    """Refuse values that cannot work before any file is opened."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size} must be at least 1")
+    if precision not in ("32", "bf16"):
+        raise ConfigError(f"precision={precision} is unknown: choose 32 or bf16")
+    for threshold in thresholds:
+        if not 0 < threshold < 1:
+            raise ConfigError(f"threshold {threshold} must lie between 0 and 1 (both excluded)")
+
+
+def stack(rows: Sequence[Any], samples: Sequence[Sample]) -> np.ndarray:
+    """Images of one batch as (B, C, 256, 256); DataError where the channel counts differ."""
+    channels = {sample.image.shape[0] for sample in samples}
+    if len(channels) > 1:
+        odd = next(
+            r for r, s in zip(rows, samples, strict=True) if s.image.shape[0] == max(channels)
+        )
+        raise DataError(
+            f"{odd.path} has {max(channels)} channels, others {min(channels)}: evaluate sources of "
+            "different channel counts apart (sources=[...])"
+        )
+    return np.stack([sample.image for sample in samples])
+
+
+def _prediction(row: Any, sample: Sample, probability: float, mask: np.ndarray) -> Prediction:
+    reference = None if sample.mask is None else sample.mask > 0
+    counts = None if reference is None else metrics.overlap(mask, reference)
+    return Prediction(row, sample.image, probability, mask, reference, sample.geometry, counts)
+
+
+def _load_ahead(data_dir: Path, batches: list[list[Any]]) -> Iterator[list[Sample]]:
+    """Samples batch by batch; the next batch is read while the caller works on this one."""
+    with ThreadPoolExecutor(READERS) as pool:
+        pending = None
+        for batch in batches:
+            upcoming = [pool.submit(read_sample, data_dir / row.path) for row in batch]
+            if pending is not None:
+                yield [future.result() for future in pending]
+            pending = upcoming
+        if pending is not None:
+            yield [future.result() for future in pending]

@@ -1,0 +1,150 @@
+"""What is evaluated: rows of the manifest, the checkpoint, and whether the two fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.data.manifest import SPLITS, display_name, manifest_hash, read_manifest
+from brainmtl.data.samples import read_sample
+from brainmtl.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def select_rows(
+    data_dir: Path, split: str = "test", sources: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Rows of ``split`` (train, val, test, all), sorted so that slices of a case are together.
+
+    Raises:
+        ConfigError: unknown split or source, or a split without rows (names what there is).
+        DataError: no prepared folder.
+    """
+    if split not in (*SPLITS, "all"):
+        raise ConfigError(f"split={split} is unknown: choose {', '.join(SPLITS)} or all")
+    frame = read_manifest(data_dir)
+    present = sorted(frame["source"].astype(str).unique())
+    unknown = sorted(set(sources or ()) - set(present))
+    if unknown:
+        raise ConfigError(f"sources={unknown} are not in {data_dir}: it holds {present}")
+    frame = frame[frame["source"].isin(list(sources or present))]
+    chosen = frame if split == "all" else frame[frame["split"] == split]
+    if chosen.empty:
+        raise ConfigError(
+            f"split={split} of {data_dir} is empty: it holds {_inventory(frame)}. Choose one of "
+            "these splits, or prepare with split.test > 0"
+        )
+    return chosen.sort_values(["source", "case_id", "position"], kind="stable")
+
+
+def _inventory(frame: pd.DataFrame) -> str:
+    parts = []
+    for source, rows in frame.groupby(frame["source"].astype(str)):
+        counts = rows["split"].astype(str).value_counts()
+        splits = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
+        parts.append(f"{source} ({splits})")
+    return "; ".join(parts) if parts else "no samples"
+
+
+def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
+    """``(model in eval mode, metadata)`` of a checkpoint of this project and preprocessing version.
+
+    Raises:
+        ConfigError: the file is missing.
+        DataError: it is no checkpoint of ours, or of another preprocessing version.
+    """
+    from brainmtl.data.preprocess import PREPROCESSING_VERSION
+    from brainmtl.training.checkpoints import load_model
+
+    if not path.is_file():
+        raise ConfigError(
+            f"ckpt={path} does not exist: give a checkpoint such as "
+            "outputs/latest/joint/checkpoints/best.ckpt"
+        )
+    model, meta = load_model(path)
+    if meta["preprocessing_version"] != PREPROCESSING_VERSION:
+        raise DataError(
+            f"{path} was trained on preprocessing version {meta['preprocessing_version']}, this "
+            f"code is version {PREPROCESSING_VERSION}: its inputs would differ. Train again, or "
+            "use the release that the checkpoint comes from"
+        )
+    return model, meta
+
+
+def check_samples(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> None:
+    """Open one sample per source: its preprocessing version and channels must be the model's."""
+    expected = (meta["config"].get("model") or {}).get("in_channels", 1)
+    for _, row in frame.groupby(frame["source"].astype(str)).head(1).iterrows():
+        sample = read_sample(data_dir / row["path"])
+        version = sample.metadata.get("preprocessing_version")
+        if version != meta["preprocessing_version"]:
+            raise DataError(
+                f"{row['path']} was prepared with preprocessing version {version}, the checkpoint "
+                f"needs {meta['preprocessing_version']}: prepare {data_dir} again"
+            )
+        if sample.image.shape[0] != expected:
+            raise DataError(
+                f"{row['path']} has {sample.image.shape[0]} channels, the checkpoint takes "
+                f"{expected}: choose sources=[...] or prepare with the modalities of training"
+            )
+
+
+def remarks(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any], split: str) -> list[str]:
+    """Sentences that a reader must know before the figures; they open the report."""
+    notes = []
+    same_data = meta.get("manifest_sha256") == manifest_hash(data_dir)
+    if not same_data:
+        notes.append(
+            "The data folder is not the one of training (another manifest): a fair test only if no "
+            "patient or image of it was trained on, which cannot be checked here."
+        )
+    if split in ("train", "all") and same_data:
+        notes.append(f"split={split} holds samples that the model was trained on: not a test.")
+    elif split == "val" and same_data:
+        notes.append("split=val chose the checkpoint: these figures are optimistic.")
+    if "head" in untrained_parts(meta):
+        notes.append(
+            f"Stage {meta.get('stage')} does not train the classification head: its classification "
+            "figures are those of random weights."
+        )
+    if "decoder" in untrained_parts(meta):
+        notes.append(
+            f"Stage {meta.get('stage')} does not train the decoder: its segmentation figures are "
+            "those of random weights."
+        )
+    present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
+    made_up = [display_name(name, True) for name, flag in present.items() if flag]
+    if made_up:
+        notes.append(
+            f"Synthetic test data: {', '.join(made_up)}. Such figures say that the pipeline works, "
+            "nothing about patients."
+        )
+    if meta.get("synthetic_training"):
+        notes.append("The model was trained on synthetic images, alone or among real ones.")
+    return notes
+
+
+def untrained_parts(meta: dict[str, Any]) -> set[str]:
+    """Parts that no stage has trained yet: a stage that starts from nothing and leaves them out."""
+    stage = meta.get("config", {}).get("stage") or {}
+    if not isinstance(stage, dict) or not stage.get("train") or meta.get("init_from"):
+        return set()
+    return {"encoder", "decoder", "head"} - set(stage["train"])
+
+
+def default_out_dir(ckpt: Path, split: str) -> Path:
+    """``<stage dir>/evaluation_<split>``: beside the checkpoints folder that holds ``ckpt``."""
+    folder = ckpt.resolve().parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / f"evaluation_{split}"
+
+
+def require_prepared(data_dir: Path) -> None:
+    """Refuse a folder that does not exist before torch is imported."""
+    if not data_dir.is_dir():
+        raise DataError(
+            f"data_dir={data_dir} does not exist: make it with "
+            f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
+        )

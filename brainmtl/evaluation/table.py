@@ -1,0 +1,126 @@
+"""The table per stage and source, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# Key of a row -> heading. `dice` is per patient in the original grid, the others are per slice.
+COLUMNS = {
+    "stage": "Stage",
+    "source": "Source",
+    "dice": "Dice per patient",
+    "dice_slice": "Dice per slice",
+    "iou": "IoU per slice",
+    "n_seg": "n seg.",
+    "accuracy": "Accuracy",
+    "majority_baseline": "Majority baseline",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "roc_auc": "ROC-AUC",
+    "n": "n cls.",
+    "seconds": "Seconds",
+}
+NOT_DEFINED = "n/d"
+NOT_MEASURED = "-"
+LEGEND = (
+    "n seg.: patients / slices with reference tumour; n cls.: images or slices with a label; "
+    "n/d: not defined (only one class, or nothing to divide by); "
+    "-: the source has no such annotation."
+)
+
+
+def stage_rows(
+    stage: str, evaluation: dict[str, Any], seconds: float | None = None
+) -> list[dict[str, Any]]:
+    """Table rows of one evaluation (what :func:`brainmtl.evaluation.run.evaluate` returned).
+
+    ``seconds`` is what the column shows, the wall time of the stage's training for instance;
+    by default the time that the evaluation of each source took.
+    """
+    rows = []
+    for source, values in evaluation["metrics"].items():
+        own = values["classification"] or {}
+        mask = values["segmentation"] or {}
+        patients = mask.get("per_patient", {})
+        rows.append(
+            {
+                "stage": stage,
+                "source": evaluation["run"]["display_names"][source],
+                "source_key": source,
+                "synthetic": values["synthetic"],
+                "dice": _value(patients, "dice"),
+                "dice_slice": _value(mask, "dice"),
+                "iou": _value(mask, "iou"),
+                "n_seg": f"{patients['n']} / {mask['n']}" if mask else NOT_MEASURED,
+                **{
+                    key: _value(own, key)
+                    for key in (
+                        "accuracy",
+                        "majority_baseline",
+                        "balanced_accuracy",
+                        "sensitivity",
+                        "specificity",
+                        "roc_auc",
+                        "n",
+                    )
+                },
+                "seconds": evaluation["run"]["seconds"][source] if seconds is None else seconds,
+            }
+        )
+    return rows
+
+
+def stage_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> tuple[Table, str]:
+    """``(rich table, Markdown)`` of rows from :func:`stage_rows`, in the order given.
+
+    The rich table needs about 120 columns: print it with :func:`print_table`.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), caption=LEGEND)
+    for key, heading in COLUMNS.items():
+        text = key in ("stage", "source")
+        table.add_column(heading, justify="left" if text else "right", no_wrap=False)
+    lines = [
+        f"| {' | '.join(COLUMNS.values())} |",
+        f"|{'|'.join('---' if k in ('stage', 'source') else '---:' for k in COLUMNS)}|",
+    ]
+    previous = None
+    for row in rows:
+        cells = {key: _cell(row[key], key) for key in COLUMNS}
+        lines.append(f"| {' | '.join(cells.values())} |")
+        if previous == row["stage"]:
+            cells["stage"] = ""  # named once per block
+        elif previous is not None:
+            table.add_section()
+        previous = row["stage"]
+        table.add_row(*cells.values())
+    return table, "\n".join([*lines, "", LEGEND, ""])
+
+
+def print_table(table: Table, width: int = 124) -> None:
+    """Print to stdout; where that is no terminal (a log), ``width`` columns wide."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=width)
+    console.print(table)
+
+
+def _value(values: dict[str, Any], key: str) -> Any:
+    if key not in values:
+        return NOT_MEASURED
+    return NOT_DEFINED if values[key] is None else values[key]
+
+
+def _cell(value: Any, key: str) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if key == "seconds" and value >= 10 else f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,85 @@
+"""The convolution block that the encoder and the decoder are made of."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from brainmtl.errors import ConfigError
+
+NORMS = ("batch", "group", "instance")
+STEMS = ("conv", "space_to_depth")
+
+
+def make_norm(norm: str, channels: int) -> nn.Module:
+    """Return the normalisation layer called `norm` ("batch", "group" or "instance").
+
+    Group norm uses 8 groups, or as many as divide `channels`; all three have learned scale and
+    shift, so the parameter count does not depend on the choice. ConfigError on another name.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(8, channels), channels)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    raise ConfigError(
+        f"model.norm={norm!r} is unknown: choose one of {', '.join(NORMS)}"
+    )
+
+
+class ConvBlock(nn.Sequential):
+    """Twice 3x3 convolution, normalisation, ReLU: (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: str = "batch"
+    ) -> None:
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            layers += [
+                # the norm's shift makes a bias redundant
+                nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=False),
+                make_norm(norm, out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class CountedModule(nn.Module):
+    """A module that can tell how many parameters it has."""
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Return {"total": all parameters, "trainable": those with a gradient}."""
+        return {
+            "total": sum(p.numel() for p in self.parameters()),
+            "trainable": sum(p.numel() for p in self.parameters() if p.requires_grad),
+        }
+
+
+def check_shape_options(base_filters: int, depth: int, stem: str) -> None:
+    """Raise ConfigError unless the options that encoder and decoder share are usable."""
+    if base_filters < 1:
+        raise ConfigError(
+            f"model.base_filters={base_filters}: must be at least 1, e.g. 32"
+        )
+    if depth < 1:
+        raise ConfigError(f"model.depth={depth}: must be at least 1, e.g. 4")
+    if stem not in STEMS:
+        raise ConfigError(
+            f"model.stem={stem!r} is unknown: choose one of {', '.join(STEMS)}"
+        )
+
+
+def check_image_batch(x: Tensor, in_channels: int) -> None:
+    """Raise ConfigError unless `x` is an image batch (B, in_channels, H, W)."""
+    if x.ndim != 4:
+        raise ConfigError(
+            f"the model got a tensor of shape {tuple(x.shape)}: it takes (B, {in_channels}, H, W);"
+            " add the missing axis with image[None]"
+        )
+    if x.shape[1] != in_channels:
+        raise ConfigError(
+            f"the model got {x.shape[1]} channel(s) in shape {tuple(x.shape)} but was built with"
+            f" in_channels={in_channels}: set model.in_channels to the number of modalities"
+        )

@@ -1,0 +1,81 @@
+"""``python -m brainmtl.prepare source=... raw_dir=... out_dir=...``: raw data in, prepared folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from brainmtl.config import entry, plain
+from brainmtl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brainmtl.data.process import ProcessReport
+    from brainmtl.data.records import Source
+
+PHANTOM_PARTS = ("brats", "kaggle")
+
+
+def prepare(options: dict[str, Any]) -> list[ProcessReport]:
+    """Prepare one source (``source=phantom``: make the raw data first, then prepare both parts)."""
+    from brainmtl.data.assembly import SplitOptions
+    from brainmtl.data.cases import CaseOptions
+    from brainmtl.data.process import process_dataset
+
+    split = dict(options["split"])
+    split["train_groups"] = tuple(split["train_groups"])
+    reports = []
+    for source, raw_dir in _sources(options):
+        report = process_dataset(
+            source,
+            raw_dir,
+            options["out_dir"],
+            case_options=CaseOptions(options["min_tumour_pixels"], tuple(options["modalities"])),
+            split=SplitOptions(**split),
+            workers=options["workers"],
+            strict=options["strict"],
+        )
+        print_report(report, Path(options["out_dir"]))
+        reports.append(report)
+    return reports
+
+
+def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:
+    from brainmtl.data.sources import make_source
+
+    raw_dir = Path(options["raw_dir"])
+    if options["source"] != "phantom":
+        keys = ("modalities", "positive", "negative", "table", "name")
+        return [(make_source(options["source"], **{key: options[key] for key in keys}), raw_dir)]
+    if options["name"] is not None:
+        raise ConfigError("name=... cannot rename the phantom: its sources are phantom_brats and phantom_kaggle")
+    from brainmtl.data.phantom import write_phantom
+
+    write_phantom(raw_dir, workers=options["workers"], **options["phantom"])
+    return [(make_source(part, name=f"phantom_{part}", synthetic=True), raw_dir / part) for part in PHANTOM_PARTS]
+
+
+def print_report(report: ProcessReport, out_dir: Path) -> None:
+    """What was done, and every unusable file with its reason."""
+    from brainmtl.data.process import list_problems
+
+    print(
+        f"{report.source}: {report.samples} samples from {report.prepared + report.reused} cases "
+        f"({report.prepared} prepared, {report.reused} reused), {report.slices_left_out} slices without brain left out"
+    )
+    if report.removed:
+        print(f"{report.removed} cases that the raw folder no longer holds were removed")
+    if report.problems:
+        print(f"{len(report.problems)} files not used:\n{list_problems(report.problems)}")
+    print(f"manifest: {out_dir / 'manifest.csv'}")
+
+
+@entry("prepare")
+def main(cfg: DictConfig) -> None:
+    """Command-line entry."""
+    prepare(plain(cfg))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The three training stages: losses, optimisers, the LightningModule, the curriculum."""
