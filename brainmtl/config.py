@@ -47,7 +47,9 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                     f"error: {CONF_DIR}/{config_name}.yaml is missing. conf/ is not part of a wheel: install "
                     "brainmtl from its repository with `pip install -e .` (or `make setup`)"
                 )
-            return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(task)()
+            return hydra.main(
+                version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
+            )(task)()
 
         return main
 

@@ -44,9 +44,7 @@ def table_rows(summaries: dict[str, ModelSummary]) -> list[list[str]]:
                 *(_giga(summary.macs[part]) for summary in columns),
             ]
         )
-    rows.append(
-        ["multiply-adds, do_seg=False", *(_giga(s.cls_only_macs) for s in columns)]
-    )
+    rows.append(["multiply-adds, do_seg=False", *(_giga(s.cls_only_macs) for s in columns)])
     return rows
 
 
@@ -82,9 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Parameters and multiply-adds (per image, of convolutions and linear layers) of"
         " every model in conf/model, as counted by PyTorch.",
     )
-    parser.add_argument(
-        "--markdown", action="store_true", help="print a Markdown table"
-    )
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument("--image-size", type=int, default=256, metavar="PIXELS")
     options = parser.parse_args(arguments)
     if options.image_size < 1:

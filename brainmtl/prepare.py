@@ -49,11 +49,16 @@ def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:
         keys = ("modalities", "positive", "negative", "table", "name")
         return [(make_source(options["source"], **{key: options[key] for key in keys}), raw_dir)]
     if options["name"] is not None:
-        raise ConfigError("name=... cannot rename the phantom: its sources are phantom_brats and phantom_kaggle")
+        raise ConfigError(
+            "name=... cannot rename the phantom: its sources are phantom_brats and phantom_kaggle"
+        )
     from brainmtl.data.phantom import write_phantom
 
     write_phantom(raw_dir, workers=options["workers"], **options["phantom"])
-    return [(make_source(part, name=f"phantom_{part}", synthetic=True), raw_dir / part) for part in PHANTOM_PARTS]
+    return [
+        (make_source(part, name=f"phantom_{part}", synthetic=True), raw_dir / part)
+        for part in PHANTOM_PARTS
+    ]
 
 
 def print_report(report: ProcessReport, out_dir: Path) -> None:

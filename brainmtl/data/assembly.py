@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.cases import find_sample
 from brainmtl.data.duplicates import group_duplicates
-from brainmtl.data.manifest import FILE_NAME, MANIFEST_COLUMNS, SPLITS, read_manifest, write_manifest
+from brainmtl.data.manifest import (
+    FILE_NAME,
+    MANIFEST_COLUMNS,
+    SPLITS,
+    read_manifest,
+    write_manifest,
+)
 from brainmtl.data.records import Problem
 from brainmtl.data.splits import assign_folds, assign_splits
 from brainmtl.files import write_json
@@ -49,8 +55,14 @@ def assemble_source(
     others = _other_sources(out_dir, name)
     frame = _frame(name, ledgers)
     frame["group"], conflicts = _duplicate_groups(frame, others)
-    for image_id, group in frame.loc[frame["group"].isin(conflicts), ["image_id", "group"]].itertuples(index=False):
-        problems.append(Problem(image_id, f"its duplicate group {group} lies in two splits of other sources already"))
+    for image_id, group in frame.loc[
+        frame["group"].isin(conflicts), ["image_id", "group"]
+    ].itertuples(index=False):
+        problems.append(
+            Problem(
+                image_id, f"its duplicate group {group} lies in two splits of other sources already"
+            )
+        )
     frame = frame[~frame["group"].isin(conflicts)].copy()
     pinned = _pinned(frame, others)
     groups, labels = frame["group"].tolist(), frame["label"].tolist()
@@ -107,7 +119,11 @@ def _frame(name: str, ledgers: Iterable[dict[str, Any]]) -> pd.DataFrame:
     rows = [
         row
         | {key: ledger[key] for key in ("case_id", "group", "kind", "raw_sha256")}
-        | {"source": name, "synthetic": int(ledger["synthetic"]), "has_label": int(row["label"] >= 0)}
+        | {
+            "source": name,
+            "synthetic": int(ledger["synthetic"]),
+            "has_label": int(row["label"] >= 0),
+        }
         for ledger in ledgers
         for row in ledger["rows"]
     ]
@@ -127,7 +143,9 @@ def _duplicate_groups(frame: pd.DataFrame, others: pd.DataFrame) -> tuple[list[s
     # The other sources come first, so their group names stay as they are.
     name_of: dict[int, str] = {}
     splits_of: dict[int, set[str]] = {}
-    for index, group, split in zip(members, known["group"].astype(str), known["split"].astype(str), strict=False):
+    for index, group, split in zip(
+        members, known["group"].astype(str), known["split"].astype(str), strict=False
+    ):
         name_of.setdefault(index, group)
         splits_of.setdefault(index, set()).add(split)
     for k, index in zip(images, members[len(known) :], strict=True):
@@ -151,7 +169,9 @@ def _move(frame: pd.DataFrame, source_dir: Path, out_dir: Path) -> None:
             os.replace(current, target)
 
 
-def _write_summary(out_dir: Path, whole: pd.DataFrame, name: str, left_out: int, problems: list[Problem]) -> None:
+def _write_summary(
+    out_dir: Path, whole: pd.DataFrame, name: str, left_out: int, problems: list[Problem]
+) -> None:
     import json
 
     path = out_dir / "summary.json"
@@ -159,7 +179,9 @@ def _write_summary(out_dir: Path, whole: pd.DataFrame, name: str, left_out: int,
     notes = {"slices_left_out": left_out, "unusable": [vars(problem) for problem in problems]}
     counts = {source: _counts(rows) for source, rows in whole.groupby(whole["source"].astype(str))}
     for source, values in counts.items():
-        values |= notes if source == name else {key: sources.get(source, {}).get(key) for key in notes}
+        values |= (
+            notes if source == name else {key: sources.get(source, {}).get(key) for key in notes}
+        )
     write_json(path, {"total_samples": len(whole), "sources": counts})
 
 

@@ -7,15 +7,17 @@ Two things hold for every result, since they hold for every image that is served
 would therefore be undone, and is not offered; what stays is what bends the histogram or the picture
 (gamma, histogram shift, bias field, noise, blur, low resolution).
 
-The affine map is our own, on torch's grid_sample: image and mask with flips take 1.0 ms in a
-worker, MONAI's RandAffined 2.6 ms without flips. The intensity transforms are MONAI's (0.3-1.6 ms):
-see benchmarks/augmentation.py, also for why samples are augmented in workers and not in batches.
+The affine map is our own, on torch's grid_sample: image and mask with flips take 1.4 ms in a
+worker, MONAI's RandAffined 3.1 ms without flips. The intensity transforms are MONAI's (0.4-1.5 ms).
+On a batch of 16 the map takes 1.8 ms a sample, and that in the training process: samples are
+augmented in the workers. All figures are of one core, by benchmarks/augmentation.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +33,7 @@ IntensityTransform = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class AffineParameters:
-    """One drawn map; ``matrix`` (2, 3) takes output to input in grid_sample's coordinates (x, y)."""
+    """One map; ``matrix`` (2, 3) takes output to input in grid_sample's coordinates (x, y)."""
 
     matrix: torch.Tensor
 
@@ -145,7 +147,8 @@ class Augmentation:
         if self.geometric is not None:
             image, mask = self.geometric.apply(image, mask, self.geometric.draw(self._rng))
         if self.intensity:
-            image = self._change_intensities(image)
+            with _plain_tensors():
+                image = self._change_intensities(image)
         if image is not sample["image"]:
             image = renormalize(image)
         return {**sample, "image": image, "mask": mask}
@@ -174,6 +177,19 @@ def renormalize(image: torch.Tensor) -> torch.Tensor:
     if not bool((deviation > 1e-6).all()):
         return image
     return torch.where(foreground, (image - mean) / deviation, BACKGROUND_VALUE)
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """MONAI's transforms without its tensors with metadata, which would cost half as much again."""
+    from monai.data import get_track_meta, set_track_meta
+
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def _foreground(image: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,9 @@ class SliceRecord:
     mask: np.ndarray | None
 
 
-def prepare_case(source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions) -> dict[str, Any]:
+def prepare_case(
+    source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions
+) -> dict[str, Any]:
     """Prepare one case and return its ledger entry; raises DataError with the file's name."""
     ledger_path = source_dir / "cases" / f"{ref.case_id}.json"
     fingerprint = _fingerprint(ref, options)
@@ -68,7 +70,9 @@ def prepare_case(source: Source, ref: CaseRef, source_dir: Path, options: CaseOp
     rows = [_write_slice(record, ref, raw_hash, source_dir, options) for record in slices]
     if case.mask is not None:
         volume = case.volume.restore(case.mask) if case.volume else case.mask[:, :, 0]
-        write_reference(source_dir / "references" / f"{ref.case_id}.npz", np.ascontiguousarray(volume))
+        write_reference(
+            source_dir / "references" / f"{ref.case_id}.npz", np.ascontiguousarray(volume)
+        )
     ledger = {
         "fingerprint": fingerprint,
         "case_id": ref.case_id,
@@ -94,8 +98,16 @@ def find_sample(source_dir: Path, image_id: str) -> Path | None:
 
 def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in ref.files]
-    identity = {"group": ref.group, "label": ref.label, "kind": ref.kind, "synthetic": ref.synthetic}
-    settings = asdict(options) | {"modalities": list(options.modalities), "version": PREPROCESSING_VERSION}
+    identity = {
+        "group": ref.group,
+        "label": ref.label,
+        "kind": ref.kind,
+        "synthetic": ref.synthetic,
+    }
+    settings = asdict(options) | {
+        "modalities": list(options.modalities),
+        "version": PREPROCESSING_VERSION,
+    }
     return {"files": files, **identity, **settings}
 
 
@@ -143,7 +155,9 @@ def _write_slice(
     if label is None:
         label = -1 if record.mask is None else derive_label(pixels, options.min_tumour_pixels)
     metadata = _metadata(image_id, record.prepared.geometry, ref, raw_hash)
-    for folder in SPLITS:  # a sample of an earlier, different preparation must not survive beside this one
+    for (
+        folder
+    ) in SPLITS:  # a sample of an earlier, different preparation must not survive beside this one
         (source_dir / folder / f"{image_id}.npz").unlink(missing_ok=True)
     path = source_dir / PENDING / f"{image_id}.npz"
     write_sample(path, record.prepared.image, label, record.mask, metadata)
@@ -163,7 +177,9 @@ def _write_slice(
     return row
 
 
-def _metadata(image_id: str, geometry: SliceGeometry, ref: CaseRef, raw_hash: str) -> dict[str, Any]:
+def _metadata(
+    image_id: str, geometry: SliceGeometry, ref: CaseRef, raw_hash: str
+) -> dict[str, Any]:
     return {
         "image_id": image_id,
         "source": ref.source,

@@ -46,7 +46,9 @@ class VolumeGeometry:
             nib.orientations.axcodes2ornt(("L", "P", "S")),
         )
         if np.isnan(axes).any():
-            raise DataError(f"affine {affine.tolist()} is singular: no orientation can be read from it")
+            raise DataError(
+                f"affine {affine.tolist()} is singular: no orientation can be read from it"
+            )
         x, y, z = (int(size) for size in shape[:3])
         return cls(
             (x, y, z),
@@ -178,7 +180,12 @@ def frame_geometry(
     rows = max(math.ceil(side / row_mm), r1 - r0)
     columns = max(math.ceil(side / column_mm), c1 - c0)
     top, left = r0 - (rows - (r1 - r0)) // 2, c0 - (columns - (c1 - c0)) // 2
-    crop = (max(top, 0), min(top + rows, plane_shape[0]), max(left, 0), min(left + columns, plane_shape[1]))
+    crop = (
+        max(top, 0),
+        min(top + rows, plane_shape[0]),
+        max(left, 0),
+        min(left + columns, plane_shape[1]),
+    )
     padding = (crop[0] - top, top + rows - crop[1], crop[2] - left, left + columns - crop[3])
     return SliceGeometry(
         plane_shape=(int(plane_shape[0]), int(plane_shape[1])),

@@ -49,9 +49,7 @@ def read_image(picture: Picture) -> np.ndarray:
     values, _ = _read(picture)
     luminance = _luminance(values)
     if not np.isfinite(luminance).all():
-        raise DataError(
-            f"{_name(picture)}: holds NaN or infinite pixels. Export it again."
-        )
+        raise DataError(f"{_name(picture)}: holds NaN or infinite pixels. Export it again.")
     return luminance
 
 
@@ -62,9 +60,7 @@ def read_channels(picture: Picture) -> np.ndarray:
     """
     values, _ = _read(picture)
     if values.ndim != 3 or values.shape[2] != 3:
-        raise DataError(
-            f"{_name(picture)}: {values.shape} is not a picture of three channels."
-        )
+        raise DataError(f"{_name(picture)}: {values.shape} is not a picture of three channels.")
     return values.astype(np.float32)
 
 
@@ -77,9 +73,7 @@ def read_mask_image(picture: Picture) -> np.ndarray:
     values, lossy = _read(picture)
     luminance = _luminance(values)
     if not np.isfinite(luminance).all():
-        raise DataError(
-            f"{_name(picture)}: holds NaN or infinite pixels. Export it again."
-        )
+        raise DataError(f"{_name(picture)}: holds NaN or infinite pixels. Export it again.")
     if not lossy:
         return luminance > 0
     if 0 < luminance.max() < 128:
@@ -91,11 +85,7 @@ def read_mask_image(picture: Picture) -> np.ndarray:
 
 
 def _name(picture: Picture) -> str:
-    return str(
-        picture
-        if isinstance(picture, str | Path)
-        else getattr(picture, "name", "picture")
-    )
+    return str(picture if isinstance(picture, str | Path) else getattr(picture, "name", "picture"))
 
 
 def _read(picture: Picture) -> tuple[np.ndarray, bool]:
@@ -138,9 +128,7 @@ def _check_header(image: Image.Image, name: str) -> None:
 
 
 def _too_large(name: str, size: str) -> str:
-    return (
-        f"{name}: {size} is more than {MAX_PIXELS:,} pixels. Scale it down or cut it."
-    )
+    return f"{name}: {size} is more than {MAX_PIXELS:,} pixels. Scale it down or cut it."
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
@@ -149,9 +137,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if mode.startswith("I;16") or mode in ("I", "F"):
         values = np.asarray(image).astype(np.float32)
         # TIFF may store white as 0; Pillow turns that round for 8 bits but not for 16.
-        inverted = (
-            mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
-        )
+        inverted = mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
         return 65535 - values if inverted else values
     if mode in ("1", "L", "P", "RGB") and "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))
@@ -189,8 +175,6 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
     """Undo EXIF ``orientation`` (1..8) on (H, W) or (H, W, channels)."""
-    turns = {3: 2, 4: 2, 6: 3, 7: 3, 8: 1, 5: 3}.get(
-        orientation, 0
-    )  # quarter turns to the left
+    turns = {3: 2, 4: 2, 6: 3, 7: 3, 8: 1, 5: 3}.get(orientation, 0)  # quarter turns to the left
     values = np.rot90(values, turns)
     return values[:, ::-1] if orientation in (2, 4, 5, 7) else values

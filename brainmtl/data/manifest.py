@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,9 @@ def read_manifest(data_dir: str | Path) -> pd.DataFrame:
 
 def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:
     """Write the manifest in one step, rows sorted by source, case and position."""
-    ordered = frame[list(MANIFEST_COLUMNS)].sort_values(["source", "case_id", "position"], kind="stable")
+    ordered = frame[list(MANIFEST_COLUMNS)].sort_values(
+        ["source", "case_id", "position"], kind="stable"
+    )
     with atomic_path(Path(data_dir) / FILE_NAME) as temporary:
         ordered.to_csv(temporary, index=False)
 
@@ -79,3 +82,8 @@ def display_name(source: str, synthetic: bool) -> str:
     'brats-like (synthetic)'
     """
     return f"{source.removeprefix(SYNTHETIC_PREFIX)}-like (synthetic)" if synthetic else source
+
+
+def case_of(image_id: str) -> str:
+    """Case of a sample: ``<case>_z<slice>`` for slices of a volume, the image itself otherwise."""
+    return re.sub(r"_z\d{3,}$", "", image_id)

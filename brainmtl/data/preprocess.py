@@ -58,7 +58,9 @@ def normalize_zscore(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     values = np.clip(values, low, high)
     mean, deviation = values.mean(), values.std()
     if deviation <= 1e-6 * max(abs(mean), abs(high - low), 1e-12):
-        raise DataError(f"the image is constant ({mean:g}) over its foreground: nothing to see in it")
+        raise DataError(
+            f"the image is constant ({mean:g}) over its foreground: nothing to see in it"
+        )
     result = np.full(image.shape, BACKGROUND_VALUE, dtype=np.float32)
     result[foreground] = (values - mean) / deviation
     return result
@@ -111,7 +113,11 @@ def _background_level(image: np.ndarray) -> tuple[float, float]:
     """Background value and the distance from it that still counts as background."""
     rows, columns = (max(2, size // 16) for size in image.shape[:2])
     corners = np.concatenate(
-        [image[r, c].ravel() for r in (slice(rows), slice(-rows, None)) for c in (slice(columns), slice(-columns, None))]
+        [
+            image[r, c].ravel()
+            for r in (slice(rows), slice(-rows, None))
+            for c in (slice(columns), slice(-columns, None))
+        ]
     )
     background = float(np.median(corners))
     distance = np.abs(image - background)
@@ -176,7 +182,9 @@ def preprocess_slice(
     """
     planes = np.asarray(planes, dtype=np.float32)
     if planes.ndim != 3 or min(planes.shape[1:]) < 16:
-        raise DataError(f"an image of shape {planes.shape} is not (channels, height, width) of 16 pixels or more")
+        raise DataError(
+            f"an image of shape {planes.shape} is not (channels, height, width) of 16 pixels or more"
+        )
     if foreground is None:
         foreground = find_foreground(planes[0])
     if geometry is None:
@@ -199,7 +207,11 @@ def _to_frame(plane: np.ndarray, geometry: SliceGeometry, fill: float | None = N
     if any(geometry.padding):
         width = ((top, bottom), (left, right))
         # Edge values and not zeros: whatever the background is, the border of the head stays soft.
-        cropped = np.pad(cropped, width, mode="edge") if fill is None else np.pad(cropped, width, constant_values=fill)
+        cropped = (
+            np.pad(cropped, width, mode="edge")
+            if fill is None
+            else np.pad(cropped, width, constant_values=fill)
+        )
     return resize(cropped, (geometry.size, geometry.size))
 
 
@@ -231,7 +243,9 @@ def frame_volume(
     # A few voxels of noise outside the head must not widen the frame for every slice.
     plane = foreground[:, :, cover >= MIN_SLICE_FOREGROUND * cover.max()].sum(axis=2) >= 2
     box = bounding_box(plane if plane.any() else foreground.any(axis=2))
-    frame = frame_geometry(volume.shape[:2], box, spacing_mm[:2] if spacing_mm else None, IMAGE_SIZE)
+    frame = frame_geometry(
+        volume.shape[:2], box, spacing_mm[:2] if spacing_mm else None, IMAGE_SIZE
+    )
     frame = replace(frame, volume=geometry, slice_spacing_mm=spacing_mm[2] if spacing_mm else None)
     area = (box[1] - box[0]) * (box[3] - box[2])
     slices = tuple(int(k) for k in np.flatnonzero(cover >= MIN_SLICE_FOREGROUND * area))

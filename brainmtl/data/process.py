@@ -63,16 +63,24 @@ def process_dataset(
     report = ProcessReport(source.name, problems=list(problems))
     # Two commands on one folder would overwrite each other's manifest.
     with FileLock(out_dir / ".lock"):
-        ledgers = _prepare_all(source, refs, out_dir, case_options or CaseOptions(), workers, progress, report)
+        ledgers = _prepare_all(
+            source, refs, out_dir, case_options or CaseOptions(), workers, progress, report
+        )
         if not ledgers:
-            raise DataError(f"nothing below {raw_dir} was usable as source {source.name}:\n{list_problems(report.problems)}")
+            raise DataError(
+                f"nothing below {raw_dir} was usable as source {source.name}:\n{list_problems(report.problems)}"
+            )
         if strict and report.problems:
             raise DataError(
                 f"strict=true and {len(report.problems)} files below {raw_dir} are unusable; repair or remove them:\n"
                 f"{list_problems(report.problems)}"
             )
-        report.removed = remove_stale(out_dir / source.name, {ledger["case_id"] for ledger in ledgers})
-        frame = assemble_source(source.name, ledgers, out_dir, split or SplitOptions(), report.problems)
+        report.removed = remove_stale(
+            out_dir / source.name, {ledger["case_id"] for ledger in ledgers}
+        )
+        frame = assemble_source(
+            source.name, ledgers, out_dir, split or SplitOptions(), report.problems
+        )
     report.samples = len(frame)
     report.slices_left_out = sum(ledger["slices_left_out"] for ledger in ledgers)
     return report
@@ -95,8 +103,12 @@ def _prepare_all(
     from joblib import Parallel, delayed
 
     workers = workers or os.cpu_count() or 1
-    jobs = (delayed(_prepare_or_explain)(source, ref, out_dir / source.name, options) for ref in refs)
-    results = Parallel(n_jobs=min(workers, max(1, len(refs))), return_as="generator_unordered")(jobs)
+    jobs = (
+        delayed(_prepare_or_explain)(source, ref, out_dir / source.name, options) for ref in refs
+    )
+    results = Parallel(n_jobs=min(workers, max(1, len(refs))), return_as="generator_unordered")(
+        jobs
+    )
     ledgers = []
     for outcome in _track(results, len(refs), source.name, progress):
         if isinstance(outcome, Problem):
@@ -108,7 +120,9 @@ def _prepare_all(
     return sorted(ledgers, key=lambda ledger: ledger["case_id"])
 
 
-def _prepare_or_explain(source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions) -> dict[str, Any] | Problem:
+def _prepare_or_explain(
+    source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions
+) -> dict[str, Any] | Problem:
     try:
         return prepare_case(source, ref, source_dir, options)
     except DataError as error:

@@ -64,7 +64,9 @@ def read_sample(path: str | Path) -> Sample:
             metadata=json.loads(str(arrays["metadata"])),
         )
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is no prepared sample ({error}): prepare the data again") from error
+        raise DataError(
+            f"{path} is no prepared sample ({error}): prepare the data again"
+        ) from error
 
 
 def write_reference(path: str | Path, mask: np.ndarray) -> None:

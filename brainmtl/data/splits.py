@@ -46,9 +46,7 @@ def assign_splits(
     table = _group_table(groups, labels)
     fixed = _fixed_groups(table, pinned or {}, train_groups)
     if mode not in MODES:
-        raise ConfigError(
-            f"split.mode={mode} is unknown. Choose from {', '.join(MODES)}."
-        )
+        raise ConfigError(f"split.mode={mode} is unknown. Choose from {', '.join(MODES)}.")
     if mode != "random":
         return {group: fixed.get(group, mode.removeprefix("all_")) for group in table}
     shares = _checked_shares(train, val, test)
@@ -91,16 +89,12 @@ class _Group:
     label: int = -1
 
 
-def _group_table(
-    groups: Sequence[str], labels: Sequence[int | None]
-) -> dict[str, _Group]:
+def _group_table(groups: Sequence[str], labels: Sequence[int | None]) -> dict[str, _Group]:
     """Size and label of each group, in the order of their names."""
     table = {group: _Group() for group in sorted(set(groups))}
     for group, label in zip(groups, labels, strict=True):
         table[group].size += 1
-        table[group].label = max(
-            table[group].label, -1 if label is None else int(label)
-        )
+        table[group].label = max(table[group].label, -1 if label is None else int(label))
     return table
 
 
@@ -153,15 +147,10 @@ def _allocate(
     free = [group for group in table if group not in fixed]
     rng = np.random.default_rng(seed)
     order = [free[i] for i in rng.permutation(len(free))]
-    order.sort(
-        key=lambda group: (-table[group].label, -int(math.log2(table[group].size)))
-    )
+    order.sort(key=lambda group: (-table[group].label, -int(math.log2(table[group].size))))
     goal = np.array(shares, dtype=float)
     filled = {label: np.zeros(len(shares)) for label in (-1, 0, 1)}
-    size = {
-        label: sum(g.size for g in table.values() if g.label == label)
-        for label in filled
-    }
+    size = {label: sum(g.size for g in table.values() if g.label == label) for label in filled}
     total = sum(size.values())
     for group, part in fixed.items():
         filled[table[group].label][part] += table[group].size

@@ -74,8 +74,8 @@ def save_case_masks(
     """Write the mask of one case in its original geometry; returns the files.
 
     A volume with an affine becomes ``<case_id>.nii.gz`` (uint8 {0, 1}, the input's grid and
-    affine), so that a viewer lays it over the input. Images, and stacks of pictures whose place in the
-    patient is unknown, become one PNG (0/255, the picture's size) per slice, ``<image_id>.png``.
+    affine), so that a viewer lays it over the input. Images, and stacks of pictures whose place in
+    the patient is unknown, become one PNG (0/255, the picture's size) per slice: <image_id>.png.
     """
     folder.mkdir(parents=True, exist_ok=True)
     volume = slices[0].geometry.volume

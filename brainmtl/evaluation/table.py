@@ -12,19 +12,20 @@ if TYPE_CHECKING:
 COLUMNS = {
     "stage": "Stage",
     "source": "Source",
-    "dice": "Dice per patient",
-    "dice_slice": "Dice per slice",
-    "iou": "IoU per slice",
-    "n_seg": "n seg.",
-    "accuracy": "Accuracy",
-    "majority_baseline": "Majority baseline",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "roc_auc": "ROC-AUC",
-    "n": "n cls.",
-    "seconds": "Seconds",
+    "dice": "Dice\nper\npa-\ntient",
+    "dice_slice": "Dice\nper\nslice",
+    "iou": "IoU\nper\nslice",
+    "n_seg": "n\nseg.",
+    "accuracy": "Accu-\nracy",
+    "majority_baseline": "Majo-\nrity\nbase-\nline",
+    "balanced_accuracy": "Bal-\nanced\naccu-\nracy",
+    "sensitivity": "Sensi-\ntivity",
+    "specificity": "Speci-\nficity",
+    "roc_auc": "ROC-\nAUC",
+    "n": "n\ncls.",
+    "seconds": "Sec-\nonds",
 }
+MIN_WIDTH = 120  # narrower, rich would cut figures
 NOT_DEFINED = "n/d"
 NOT_MEASURED = "-"
 LEGEND = (
@@ -56,7 +57,7 @@ def stage_rows(
                 "dice": _value(patients, "dice"),
                 "dice_slice": _value(mask, "dice"),
                 "iou": _value(mask, "iou"),
-                "n_seg": f"{patients['n']} / {mask['n']}" if mask else NOT_MEASURED,
+                "n_seg": f"{patients['n']}/{mask['n']}" if mask else NOT_MEASURED,
                 **{
                     key: _value(own, key)
                     for key in (
@@ -78,17 +79,20 @@ def stage_rows(
 def stage_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> tuple[Table, str]:
     """``(rich table, Markdown)`` of rows from :func:`stage_rows`, in the order given.
 
-    The rich table needs about 120 columns: print it with :func:`print_table`.
+    The rich table needs about 110 columns: print it with :func:`print_table`.
     """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), caption=LEGEND)
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=LEGEND
+    )
     for key, heading in COLUMNS.items():
         text = key in ("stage", "source")
-        table.add_column(heading, justify="left" if text else "right", no_wrap=False)
+        # Names may wrap, figures must stay whole.
+        table.add_column(heading, justify="left" if text else "right", no_wrap=not text)
     lines = [
-        f"| {' | '.join(COLUMNS.values())} |",
+        f"| {' | '.join(map(_one_line, COLUMNS.values()))} |",
         f"|{'|'.join('---' if k in ('stage', 'source') else '---:' for k in COLUMNS)}|",
     ]
     previous = None
@@ -104,14 +108,19 @@ def stage_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> tup
     return table, "\n".join([*lines, "", LEGEND, ""])
 
 
-def print_table(table: Table, width: int = 124) -> None:
-    """Print to stdout; where that is no terminal (a log), ``width`` columns wide."""
+def print_table(table: Table) -> None:
+    """Print to stdout; in a log, or a terminal too narrow for it, MIN_WIDTH columns wide."""
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=width)
+    if not console.is_terminal or console.width < MIN_WIDTH:
+        console = Console(width=MIN_WIDTH)
     console.print(table)
+
+
+def _one_line(heading: str) -> str:
+    """A heading without its line breaks and their hyphens; "ROC-AUC" keeps its own."""
+    return heading.replace("ROC-\n", "ROC-").replace("-\n", "").replace("\n", " ")
 
 
 def _value(values: dict[str, Any], key: str) -> Any:
@@ -122,5 +131,5 @@ def _value(values: dict[str, Any], key: str) -> Any:
 
 def _cell(value: Any, key: str) -> str:
     if isinstance(value, float):
-        return f"{value:.0f}" if key == "seconds" and value >= 10 else f"{value:.3f}"
+        return f"{value:.1f}" if key == "seconds" else f"{value:.3f}"
     return str(value)

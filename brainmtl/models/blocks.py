@@ -24,17 +24,13 @@ def make_norm(norm: str, channels: int) -> nn.Module:
         return nn.GroupNorm(math.gcd(8, channels), channels)
     if norm == "instance":
         return nn.InstanceNorm2d(channels, affine=True)
-    raise ConfigError(
-        f"model.norm={norm!r} is unknown: choose one of {', '.join(NORMS)}"
-    )
+    raise ConfigError(f"model.norm={norm!r} is unknown: choose one of {', '.join(NORMS)}")
 
 
 class ConvBlock(nn.Sequential):
     """Twice 3x3 convolution, normalisation, ReLU: (B, in, H, W) -> (B, out, H, W)."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, norm: str = "batch"
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
             layers += [
@@ -60,15 +56,11 @@ class CountedModule(nn.Module):
 def check_shape_options(base_filters: int, depth: int, stem: str) -> None:
     """Raise ConfigError unless the options that encoder and decoder share are usable."""
     if base_filters < 1:
-        raise ConfigError(
-            f"model.base_filters={base_filters}: must be at least 1, e.g. 32"
-        )
+        raise ConfigError(f"model.base_filters={base_filters}: must be at least 1, e.g. 32")
     if depth < 1:
         raise ConfigError(f"model.depth={depth}: must be at least 1, e.g. 4")
     if stem not in STEMS:
-        raise ConfigError(
-            f"model.stem={stem!r} is unknown: choose one of {', '.join(STEMS)}"
-        )
+        raise ConfigError(f"model.stem={stem!r} is unknown: choose one of {', '.join(STEMS)}")
 
 
 def check_image_batch(x: Tensor, in_channels: int) -> None:

@@ -44,8 +44,7 @@ class UNetDecoder(CountedModule):
         self.fold = 2 if stem == "space_to_depth" else 1
         widths = [base_filters * 2**level for level in range(depth + 1)]
         self.blocks = nn.ModuleList(
-            UpBlock(widths[level + 1], widths[level], norm)
-            for level in reversed(range(depth))
+            UpBlock(widths[level + 1], widths[level], norm) for level in reversed(range(depth))
         )
         # unfolded pixels of one position see the same 1x1 input: 3x3 lets them differ by context
         kernel = 3 if self.fold > 1 else 1

@@ -40,9 +40,7 @@ class UNetEncoder(CountedModule):
         self.stem = stem
         self.fold = 2 if stem == "space_to_depth" else 1
         self.size_multiple = self.fold * 2**depth
-        self.feature_channels = tuple(
-            base_filters * 2**level for level in range(depth + 1)
-        )
+        self.feature_channels = tuple(base_filters * 2**level for level in range(depth + 1))
         inputs = (in_channels * self.fold**2, *self.feature_channels)
         self.blocks = nn.ModuleList(
             ConvBlock(inputs[level], channels, norm)

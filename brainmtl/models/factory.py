@@ -24,7 +24,5 @@ def create_multi_task_model(
     return MultiTaskModel(
         encoder,
         UNetDecoder(base_filters, depth, out_channels, norm, stem),
-        ClassificationHead(
-            encoder.feature_channels[-1], hidden_dim, num_classes, dropout
-        ),
+        ClassificationHead(encoder.feature_channels[-1], hidden_dim, num_classes, dropout),
     )

@@ -42,14 +42,10 @@ class MultiTaskModel(CountedModule):
         self.head = head
         self._frozen: frozenset[str] = frozenset()
 
-    def forward(
-        self, x: Tensor, do_seg: bool = True, do_cls: bool = True
-    ) -> MultiTaskOutput:
+    def forward(self, x: Tensor, do_seg: bool = True, do_cls: bool = True) -> MultiTaskOutput:
         """Run the encoder and the asked-for branches; the other branch is not called."""
         if not (do_seg or do_cls):
-            raise ConfigError(
-                "nothing to compute: set do_seg=True, do_cls=True or both"
-            )
+            raise ConfigError("nothing to compute: set do_seg=True, do_cls=True or both")
         check_image_batch(x, self.encoder.in_channels)
         height, width = x.shape[-2:]
         features = self.encoder(pad_to_multiple(x, self.encoder.size_multiple))
@@ -70,9 +66,7 @@ class MultiTaskModel(CountedModule):
         """
         wanted = frozenset(parts)
         if unknown := sorted(wanted - set(PARTS)):
-            raise ConfigError(
-                f"train={unknown}: no such part; choose from {', '.join(PARTS)}"
-            )
+            raise ConfigError(f"train={unknown}: no such part; choose from {', '.join(PARTS)}")
         self._frozen = frozenset(PARTS) - wanted
         for name in PARTS:
             getattr(self, name).requires_grad_(name in wanted)
@@ -87,9 +81,7 @@ class MultiTaskModel(CountedModule):
 
     def parameter_counts(self) -> dict[str, int]:
         """Return the number of parameters of each part, of the whole, and the trainable ones."""
-        per_part = {
-            name: getattr(self, name).parameter_counts()["total"] for name in PARTS
-        }
+        per_part = {name: getattr(self, name).parameter_counts()["total"] for name in PARTS}
         return per_part | super().parameter_counts()
 
 
@@ -106,9 +98,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 
-def _check_fit(
-    encoder: UNetEncoder, decoder: UNetDecoder, head: ClassificationHead
-) -> None:
+def _check_fit(encoder: UNetEncoder, decoder: UNetDecoder, head: ClassificationHead) -> None:
     for option in ("base_filters", "depth", "stem"):
         ours, theirs = getattr(encoder, option), getattr(decoder, option)
         if ours != theirs:

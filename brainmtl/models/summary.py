@@ -30,9 +30,7 @@ def summarize(model: MultiTaskModel, image_size: int = 256) -> ModelSummary:
     nothing; it reports two operations per multiply-add. The model's mode is left as it was.
     """
     counts = model.parameter_counts()
-    on_meta = torch.empty(
-        1, model.encoder.in_channels, image_size, image_size, device="meta"
-    )
+    on_meta = torch.empty(1, model.encoder.in_channels, image_size, image_size, device="meta")
     state = {name: tensor.to("meta") for name, tensor in model.state_dict().items()}
     counter = FlopCounterMode(display=False)
     modes = {module: module.training for module in model.modules()}

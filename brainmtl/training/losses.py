@@ -55,12 +55,8 @@ def masked_bce_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
     Shapes and the ignore value 255 as in `soft_dice_loss`.
     """
-    logits, target, valid = _flatten(
-        logits.float(), masks
-    )  # float32: see soft_dice_loss
-    per_pixel = (
-        F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
-    )
+    logits, target, valid = _flatten(logits.float(), masks)  # float32: see soft_dice_loss
+    per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
     return (per_pixel.sum(1) / valid.sum(1).clamp_min(1)).mean()
 
 
@@ -109,9 +105,7 @@ class MultiTaskLoss(nn.Module):
         super().__init__()
         _check_options(lambda_cls, dice_weight, bce_weight, dice_reduction, dice_smooth)
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(
-                f"loss.label_smoothing={label_smoothing}: must lie in [0, 1)"
-            )
+            raise ConfigError(f"loss.label_smoothing={label_smoothing}: must lie in [0, 1)")
         self.lambda_cls = lambda_cls
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
@@ -168,9 +162,7 @@ class MultiTaskLoss(nn.Module):
             return None, 0
         logits, masks = output.seg[rows], masks[rows]
         dice = soft_dice_loss(logits, masks, self.dice_reduction, self.dice_smooth)
-        return self.dice_weight * dice + self.bce_weight * masked_bce_loss(
-            logits, masks
-        ), count
+        return self.dice_weight * dice + self.bce_weight * masked_bce_loss(logits, masks), count
 
     def _classification(
         self, output: MultiTaskOutput, batch: Mapping[str, Any]
@@ -223,9 +215,7 @@ def _check_options(
             " none may be negative, and dice_weight or bce_weight must be positive"
         )
     if reduction not in DICE_REDUCTIONS:
-        raise ConfigError(
-            f"loss.dice_reduction={reduction!r}: use {' or '.join(DICE_REDUCTIONS)}"
-        )
+        raise ConfigError(f"loss.dice_reduction={reduction!r}: use {' or '.join(DICE_REDUCTIONS)}")
     if smooth <= 0:
         raise ConfigError(
             f"loss.dice_smooth={smooth}: must be positive, or an empty mask divides by zero"

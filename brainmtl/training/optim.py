@@ -32,9 +32,7 @@ def parameter_groups(
     or unknown, or a learning rate is missing or not positive.
     """
     if not parts or set(parts) - set(PARTS):
-        raise ConfigError(
-            f"train={list(parts)}: name at least one of {', '.join(PARTS)}"
-        )
+        raise ConfigError(f"train={list(parts)}: name at least one of {', '.join(PARTS)}")
     groups: list[dict[str, Any]] = []
     for part in (name for name in PARTS if name in parts):
         if not learning_rates.get(part, 0) > 0:
@@ -47,18 +45,14 @@ def parameter_groups(
         for parameter in getattr(model, part).parameters():
             # vectors are the norms' scales and shifts and the biases; their decay only shrinks
             # the features and does not regularise
-            (decayed if parameter.ndim > 1 or decay_norm_and_bias else plain).append(
-                parameter
-            )
+            (decayed if parameter.ndim > 1 or decay_norm_and_bias else plain).append(parameter)
         for name, params, decay in (
             (part, decayed, weight_decay),
             (part + NO_DECAY, plain, 0.0),
         ):
             if params:
                 lr = float(learning_rates[part])
-                groups.append(
-                    {"name": name, "params": params, "lr": lr, "weight_decay": decay}
-                )
+                groups.append({"name": name, "params": params, "lr": lr, "weight_decay": decay})
     return groups
 
 
@@ -119,9 +113,7 @@ def warmup_cosine(
         if step < warmup:
             return (step + 1) / (warmup + 1)  # not 0: the first step shall train
         progress = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
-        return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (
-            1 + math.cos(math.pi * progress)
-        )
+        return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
 
@@ -147,11 +139,7 @@ def _scaled(learning_rates: Mapping[str, float], lr_scale: float) -> dict[str, f
 
 def _warmup_steps(total_steps: int, warmup_fraction: float) -> int:
     if total_steps < 1:
-        raise ConfigError(
-            f"the schedule spans {total_steps} steps: train for at least one"
-        )
+        raise ConfigError(f"the schedule spans {total_steps} steps: train for at least one")
     if not 0 <= warmup_fraction < 1:
-        raise ConfigError(
-            f"scheduler.warmup_fraction={warmup_fraction}: must lie in [0, 1)"
-        )
+        raise ConfigError(f"scheduler.warmup_fraction={warmup_fraction}: must lie in [0, 1)")
     return round(total_steps * warmup_fraction)

@@ -24,9 +24,7 @@ from brainmtl.models.multitask import pad_to_multiple
 
 def small_model(**options: object) -> MultiTaskModel:
     torch.manual_seed(0)
-    return create_multi_task_model(
-        **{"base_filters": 4, "depth": 2, "hidden_dim": 8, **options}
-    )
+    return create_multi_task_model(**{"base_filters": 4, "depth": 2, "hidden_dim": 8, **options})
 
 
 def count_calls(model: MultiTaskModel) -> Counter[str]:
@@ -45,12 +43,8 @@ def count_calls(model: MultiTaskModel) -> Counter[str]:
     return calls
 
 
-@pytest.mark.parametrize(
-    ("do_seg", "do_cls"), [(True, True), (True, False), (False, True)]
-)
-def test_forward_runs_what_is_asked_for_and_nothing_else(
-    do_seg: bool, do_cls: bool
-) -> None:
+@pytest.mark.parametrize(("do_seg", "do_cls"), [(True, True), (True, False), (False, True)])
+def test_forward_runs_what_is_asked_for_and_nothing_else(do_seg: bool, do_cls: bool) -> None:
     model = small_model()
     calls = count_calls(model)
     output = model(torch.rand(2, 1, 32, 32), do_seg=do_seg, do_cls=do_cls)
@@ -85,9 +79,7 @@ def test_a_branch_gives_the_same_alone_and_together() -> None:
 @pytest.mark.parametrize("stem", ["conv", "space_to_depth"])
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (24, 40), (64, 31)])
 @pytest.mark.parametrize("norm", ["batch", "group", "instance"])
-def test_any_height_and_width_trains(
-    size: tuple[int, int], norm: str, stem: str
-) -> None:
+def test_any_height_and_width_trains(size: tuple[int, int], norm: str, stem: str) -> None:
     model = small_model(norm=norm, stem=stem)
     output = model(torch.rand(1, 1, *size))
     assert output.seg.shape == (1, 1, *size)
@@ -143,9 +135,7 @@ def test_a_decoder_that_does_not_fit_raises_at_construction(
 ) -> None:
     options = {"base_filters": 4, "depth": 2} | decoder
     with pytest.raises(ConfigError) as error:
-        MultiTaskModel(
-            UNetEncoder(1, 4, 2), UNetDecoder(**options), ClassificationHead(16)
-        )
+        MultiTaskModel(UNetEncoder(1, 4, 2), UNetDecoder(**options), ClassificationHead(16))
     assert all(word in str(error.value) for word in words)
 
 
@@ -157,10 +147,7 @@ def test_a_head_that_does_not_fit_raises_at_construction() -> None:
 def test_parameter_counts_add_up() -> None:
     model = small_model()
     counts = model.parameter_counts()
-    by_hand = {
-        part: sum(p.numel() for p in getattr(model, part).parameters())
-        for part in PARTS
-    }
+    by_hand = {part: sum(p.numel() for p in getattr(model, part).parameters()) for part in PARTS}
     total = sum(by_hand.values())
     assert counts == by_hand | {"total": total, "trainable": total}
     model.set_trainable({"head"})
@@ -176,9 +163,7 @@ def snapshot(part: nn.Module) -> dict[str, torch.Tensor]:
 
 def moved(part: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
     return {
-        name
-        for name, value in part.state_dict().items()
-        if not torch.equal(value, before[name])
+        name for name, value in part.state_dict().items() if not torch.equal(value, before[name])
     }
 
 

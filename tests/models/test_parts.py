@@ -29,9 +29,7 @@ def test_default_encoder_gives_features_from_64_at_256_to_1024_at_16() -> None:
 @pytest.mark.parametrize("stem", ["conv", "space_to_depth"])
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("out_channels", [1, 3])
-def test_decoder_returns_to_the_size_of_the_image(
-    stem: str, depth: int, out_channels: int
-) -> None:
+def test_decoder_returns_to_the_size_of_the_image(stem: str, depth: int, out_channels: int) -> None:
     encoder = UNetEncoder(2, 4, depth, stem=stem)
     decoder = UNetDecoder(4, depth, out_channels, stem=stem)
     logits = decoder(encoder(torch.rand(2, 2, 32, 48)))
@@ -54,9 +52,7 @@ def test_parameter_counts_are_those_of_the_published_layout() -> None:
     assert UNetEncoder(1, 64, 4).parameter_counts()["total"] == 18_846_016
     assert UNetDecoder(64, 4).parameter_counts()["total"] == 12_190_465
     assert ClassificationHead(1024).parameter_counts()["total"] == 525_826
-    assert (
-        ClassificationHead(1024, hidden_dim=256).parameter_counts()["total"] == 262_914
-    )
+    assert ClassificationHead(1024, hidden_dim=256).parameter_counts()["total"] == 262_914
 
 
 def test_parameter_counts_tell_trainable_from_frozen() -> None:
@@ -89,9 +85,7 @@ def test_norm_is_selectable_and_the_parameter_count_does_not_change(
 ) -> None:
     encoder, decoder = UNetEncoder(1, 8, 2, norm), UNetDecoder(8, 2, norm=norm)
     kinds = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
-    found = [
-        m for part in (encoder, decoder) for m in part.modules() if isinstance(m, kinds)
-    ]
+    found = [m for part in (encoder, decoder) for m in part.modules() if isinstance(m, kinds)]
     assert len(found) == 2 * 3 + 2 * 2
     assert {type(m) for m in found} == {kind}
     counts = encoder.parameter_counts()["total"]
@@ -139,9 +133,7 @@ def test_gradcam_hooks_attach_to_the_last_block_also_when_frozen(frozen: bool) -
 
     def keep(_module: nn.Module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
         # a frozen encoder builds no graph: it starts at the activation
-        caught["activation"] = (
-            output if output.requires_grad else output.requires_grad_()
-        )
+        caught["activation"] = output if output.requires_grad else output.requires_grad_()
         output.register_hook(lambda gradient: caught.update(gradient=gradient))
         return output
 

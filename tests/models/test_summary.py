@@ -40,23 +40,17 @@ def test_multiply_adds_agree_with_a_count_by_layer(stem: str) -> None:
     model = create_multi_task_model(base_filters=4, depth=2, hidden_dim=8, stem=stem)
     summary = summarize(model, image_size=32)
     assert summary.macs["total"] == count_by_hooks(model, torch.rand(1, 1, 32, 32))
-    assert summary.macs["total"] == sum(
-        summary.macs[p] for p in ("encoder", "decoder", "head")
-    )
+    assert summary.macs["total"] == sum(summary.macs[p] for p in ("encoder", "decoder", "head"))
     assert summary.cls_only_macs == summary.macs["encoder"] + summary.macs["head"]
 
 
 def test_summary_leaves_mode_weights_and_statistics_alone() -> None:
-    model = (
-        create_multi_task_model(base_filters=4, depth=1).set_trainable({"head"}).train()
-    )
+    model = create_multi_task_model(base_filters=4, depth=1).set_trainable({"head"}).train()
     modes = [module.training for module in model.modules()]
     state = {name: value.clone() for name, value in model.state_dict().items()}
     summarize(model, image_size=16)
     assert [module.training for module in model.modules()] == modes
-    assert all(
-        torch.equal(value, state[name]) for name, value in model.state_dict().items()
-    )
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
@@ -77,9 +71,7 @@ def test_every_choice_has_its_published_size(choices: dict[str, ModelSummary]) -
 def test_the_fast_model_needs_at_most_half_the_arithmetic(
     choices: dict[str, ModelSummary],
 ) -> None:
-    assert (
-        choices["unet_2m_fast"].macs["total"] <= 0.5 * choices["unet_2m"].macs["total"]
-    )
+    assert choices["unet_2m_fast"].macs["total"] <= 0.5 * choices["unet_2m"].macs["total"]
 
 
 def test_table_prints_each_choice_once(
@@ -115,9 +107,7 @@ def test_help_answers_without_loading_torch() -> None:
         "finally: assert 'torch' not in sys.modules"
     )
     start = time.perf_counter()
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--markdown" in run.stdout
     assert time.perf_counter() - start < 2
 

@@ -23,9 +23,7 @@ from brainmtl.training.losses import (
 )
 
 
-def make_pair(
-    rows: int = 3, size: int = 12, share: float = 0.3
-) -> tuple[Tensor, Tensor]:
+def make_pair(rows: int = 3, size: int = 12, share: float = 0.3) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows * 100 + size)
     logits = 3 * torch.randn(rows, 1, size, size, generator=generator)
     masks = (torch.rand(rows, size, size, generator=generator) < share).to(torch.uint8)
@@ -36,13 +34,11 @@ def make_pair(
 @pytest.mark.parametrize("smooth", [1e-5, 1.0, 100.0])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize("rows", [1, 4])
-def test_dice_loss_is_that_of_monai(
-    reduction: str, smooth: float, share: float, rows: int
-) -> None:
+def test_dice_loss_is_that_of_monai(reduction: str, smooth: float, share: float, rows: int) -> None:
     logits, masks = make_pair(rows, share=share)
-    monai = DiceLoss(
-        sigmoid=True, smooth_nr=smooth, smooth_dr=smooth, batch=reduction == "batch"
-    )(logits, masks[:, None])
+    monai = DiceLoss(sigmoid=True, smooth_nr=smooth, smooth_dr=smooth, batch=reduction == "batch")(
+        logits, masks[:, None]
+    )
     torch.testing.assert_close(soft_dice_loss(logits, masks, reduction, smooth), monai)
 
 
@@ -54,9 +50,7 @@ def test_bce_loss_is_that_of_torch_and_scikit_learn(share: float) -> None:
         ours, F.binary_cross_entropy_with_logits(logits[:, 0], masks.float())
     )
     probability = torch.sigmoid(logits.double()).flatten().numpy()
-    assert ours == pytest.approx(
-        log_loss(masks.flatten().numpy(), probability, labels=[0, 1])
-    )
+    assert ours == pytest.approx(log_loss(masks.flatten().numpy(), probability, labels=[0, 1]))
 
 
 @pytest.mark.parametrize("loss", [soft_dice_loss, masked_bce_loss])
@@ -65,9 +59,7 @@ def test_ignored_pixels_count_as_if_they_were_not_there(
 ) -> None:
     logits, masks = make_pair(rows=2, size=12)
     masks[:, :, 8:] = 255
-    torch.testing.assert_close(
-        loss(logits, masks), loss(logits[..., :8], masks[..., :8])
-    )
+    torch.testing.assert_close(loss(logits, masks), loss(logits[..., :8], masks[..., :8]))
     logits.requires_grad_()
     loss(logits, masks).backward()
     assert not logits.grad[..., 8:].any()
@@ -94,12 +86,8 @@ def test_empty_mask_has_a_defined_loss_and_gradient(reduction: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("reduction", ["sample", "batch"])
-def test_half_precision_logits_are_reduced_in_float32(
-    dtype: torch.dtype, reduction: str
-) -> None:
-    logits, masks = make_pair(
-        rows=2, size=300, share=0.9
-    )  # 81,000 > 65,504, float16's largest
+def test_half_precision_logits_are_reduced_in_float32(dtype: torch.dtype, reduction: str) -> None:
+    logits, masks = make_pair(rows=2, size=300, share=0.9)  # 81,000 > 65,504, float16's largest
     low = logits.to(dtype)
     for loss in (
         lambda x: soft_dice_loss(x, masks, reduction),
@@ -119,17 +107,13 @@ def test_classification_loss_is_torchs_over_the_number_of_samples(
 ) -> None:
     logits, labels = torch.randn(7, 2), torch.tensor([0, 1, 1, 0, 1, 1, 1])
     weight = None if weights is None else torch.tensor(weights)
-    reference = F.cross_entropy(
-        logits, labels, weight, label_smoothing=smoothing, reduction="sum"
-    )
+    reference = F.cross_entropy(logits, labels, weight, label_smoothing=smoothing, reduction="sum")
     torch.testing.assert_close(
         classification_loss(logits, labels, weight, smoothing), reference / 7
     )
     if weights == [1.0, 1.0] and not smoothing:
         probability = logits.double().softmax(1).numpy()
-        assert (reference / 7).item() == pytest.approx(
-            log_loss(labels.numpy(), probability)
-        )
+        assert (reference / 7).item() == pytest.approx(log_loss(labels.numpy(), probability))
 
 
 def test_class_weights_act_also_in_a_batch_of_one_class() -> None:
@@ -162,12 +146,10 @@ def make_batch() -> tuple[MultiTaskOutput, dict]:
 
 def test_multi_task_loss_is_the_weighted_sum_over_the_annotated_rows() -> None:
     output, batch = make_batch()
-    parts = MultiTaskLoss(lambda_cls=3.0, dice_weight=0.2, bce_weight=0.7)(
-        output, batch
-    )
-    seg = 0.2 * soft_dice_loss(
+    parts = MultiTaskLoss(lambda_cls=3.0, dice_weight=0.2, bce_weight=0.7)(output, batch)
+    seg = 0.2 * soft_dice_loss(output.seg[:2], batch["masks"][:2]) + 0.7 * masked_bce_loss(
         output.seg[:2], batch["masks"][:2]
-    ) + 0.7 * masked_bce_loss(output.seg[:2], batch["masks"][:2])
+    )
     cls = F.cross_entropy(output.cls[1:3], torch.tensor([1, 0]))
     torch.testing.assert_close(parts.seg, seg)
     torch.testing.assert_close(parts.cls, cls)
@@ -241,10 +223,7 @@ def test_auto_class_weights_must_be_resolved_and_stay_out_of_the_checkpoint() ->
         loss(output, batch)
     loss.set_class_weights(balanced_class_weights([3, 1]))
     weight = torch.tensor([4 / 6, 4 / 2])
-    expected = (
-        F.cross_entropy(output.cls[1:3], torch.tensor([1, 0]), weight, reduction="sum")
-        / 2
-    )
+    expected = F.cross_entropy(output.cls[1:3], torch.tensor([1, 0]), weight, reduction="sum") / 2
     torch.testing.assert_close(loss(output, batch).cls, expected)
     assert loss.state_dict() == {}
     assert loss.double().class_weights.dtype == torch.float64  # moves with the module
@@ -257,9 +236,7 @@ def test_auto_class_weights_must_be_resolved_and_stay_out_of_the_checkpoint() ->
 def test_balanced_class_weights(counts: list[int], weights: list[float]) -> None:
     ours = balanced_class_weights(counts)
     assert ours == pytest.approx(weights)
-    assert sum(w * n for w, n in zip(ours, counts, strict=True)) == pytest.approx(
-        sum(counts)
-    )
+    assert sum(w * n for w, n in zip(ours, counts, strict=True)) == pytest.approx(sum(counts))
 
 
 @pytest.mark.parametrize(

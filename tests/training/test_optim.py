@@ -36,9 +36,7 @@ def model() -> MultiTaskModel:
     return create_multi_task_model(base_filters=4, depth=1, hidden_dim=8)
 
 
-@pytest.mark.parametrize(
-    "parts", [PARTS, ("head",), ("decoder", "head"), ("encoder", "decoder")]
-)
+@pytest.mark.parametrize("parts", [PARTS, ("head",), ("decoder", "head"), ("encoder", "decoder")])
 @pytest.mark.parametrize("decay_norm_and_bias", [False, True])
 def test_groups_hold_every_trainable_parameter_exactly_once(
     model: MultiTaskModel, parts: tuple[str, ...], decay_norm_and_bias: bool
@@ -57,10 +55,7 @@ def test_groups_hold_every_trainable_parameter_exactly_once(
 def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part(
     model: MultiTaskModel,
 ) -> None:
-    groups = {
-        group["name"]: group
-        for group in parameter_groups(model, RATES, weight_decay=0.5)
-    }
+    groups = {group["name"]: group for group in parameter_groups(model, RATES, weight_decay=0.5)}
     for name, group in groups.items():
         plain = name.endswith("_no_decay")
         assert group["lr"] == RATES[name.removesuffix("_no_decay")]
@@ -130,9 +125,7 @@ def test_cosine_without_warm_up_is_that_of_torch(model: MultiTaskModel) -> None:
 
 
 def test_constant_warms_up_and_stays(model: MultiTaskModel) -> None:
-    history = rates_over_time(
-        model, lambda o: warmup_constant(o, 20, warmup_fraction=0.1), 20
-    )
+    history = rates_over_time(model, lambda o: warmup_constant(o, 20, warmup_fraction=0.1), 20)
     assert [rates["encoder"] / 1e-4 for rates in history] == pytest.approx(
         [1 / 3, 2 / 3] + [1.0] * 18
     )
@@ -179,9 +172,9 @@ def test_config_choices_construct_and_resume_from_plain_state(
     model: MultiTaskModel, optimizer_choice: str, scheduler_choice: str
 ) -> None:
     def build() -> tuple[Optimizer, LambdaLR]:
-        optimizer = instantiate(
-            OmegaConf.load(CONF / "optimizer" / f"{optimizer_choice}.yaml")
-        )(model, learning_rates=RATES, parts=["encoder", "head"])
+        optimizer = instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer_choice}.yaml"))(
+            model, learning_rates=RATES, parts=["encoder", "head"]
+        )
         config = OmegaConf.load(CONF / "scheduler" / f"{scheduler_choice}.yaml")
         return optimizer, instantiate(config)(optimizer, total_steps=10)
 
@@ -193,9 +186,7 @@ def test_config_choices_construct_and_resume_from_plain_state(
     stream = io.BytesIO()
     torch.save([optimizer.state_dict(), scheduler.state_dict()], stream)
     stream.seek(0)
-    saved = torch.load(
-        stream, weights_only=True
-    )  # refuses anything but plain containers
+    saved = torch.load(stream, weights_only=True)  # refuses anything but plain containers
     again, schedule = build()
     again.load_state_dict(saved[0])
     schedule.load_state_dict(saved[1])
@@ -207,11 +198,7 @@ def test_config_choices_construct_and_resume_from_plain_state(
 
 @pytest.mark.parametrize(
     "file",
-    sorted(
-        p
-        for g in ("optimizer", "scheduler", "loss", "model")
-        for p in (CONF / g).iterdir()
-    ),
+    sorted(p for g in ("optimizer", "scheduler", "loss", "model") for p in (CONF / g).iterdir()),
 )
 def test_every_key_of_a_config_choice_reaches_its_function(
     file: Path, model: MultiTaskModel

@@ -74,7 +74,7 @@ def draw_source(rng: np.random.Generator) -> np.ndarray:
         for component in source:
             component += amplitude * gaussian_field(rng, COARSE_AXES, sigma)
     # Contracting the coordinates about the ventricles shows them larger (atrophy), or smaller.
-    growth = rng.uniform(-0.08, 0.38)
+    growth = rng.uniform(-0.12, 0.5)
     near = grid_offsets(COARSE_AXES, VENTRICLE_CENTRE)
     d2 = sum((o / r) ** 2 for o, r in zip(near, VENTRICLE_REACH, strict=True))
     shrink = (1 - growth / (1 + growth) * np.exp(-d2)).astype(np.float32)
@@ -118,7 +118,8 @@ def sample_tissue(atlas: Atlas, anatomy: Anatomy, axes: Axes, rng: np.random.Gen
     csf = np.clip(1 - gm - wm, 0, 1) * brain
     # An average of 152 brains has no sulci of its own: a random tilt between the tissues, followed
     # by a sharper softmax, gives each head folds that are narrow here and wide there.
-    csf = csf**1.6 * np.exp(0.55 * gaussian_field(rng, axes, 4.0) + rng.normal(0.35, 0.3))
+    atrophy = rng.normal(0.35, 0.5) + 0.6 * gaussian_field(rng, axes, 16.0)
+    csf = csf**1.6 * np.exp(0.55 * gaussian_field(rng, axes, 4.0) + atrophy)
     gm_sharp = gm**1.6 * np.exp(0.25 * gaussian_field(rng, axes, 5.0))
     wm_sharp = wm**1.6
     total = csf + gm_sharp + wm_sharp + 1e-6
@@ -135,9 +136,9 @@ def sample_tissue(atlas: Atlas, anatomy: Anatomy, axes: Axes, rng: np.random.Gen
 
 def flair_contrast(tissue: Tissue, axes: Axes, rng: np.random.Generator) -> np.ndarray:
     """FLAIR intensity of healthy tissue: CSF dark, white matter a little darker than grey."""
-    grey = rng.uniform(0.64, 0.74) * (1 + 0.035 * gaussian_field(rng, axes, 14.0))
-    white = rng.uniform(0.50, 0.60)
-    flair = rng.uniform(0.10, 0.20) * tissue.csf + grey * tissue.gm + white * tissue.wm
+    grey = rng.uniform(0.62, 0.74) * (1 + 0.035 * gaussian_field(rng, axes, 14.0))
+    white = rng.uniform(0.47, 0.59)
+    flair = rng.uniform(0.06, 0.26) * tissue.csf + grey * tissue.gm + white * tissue.wm
     flair += rng.uniform(0.10, 0.22) * tissue.detail
     return flair * (1 + 0.022 * gaussian_field(rng, axes, 1.4))
 
@@ -165,12 +166,12 @@ def add_harmless_findings(
     if rng.random() < 0.35:  # fluid that flows is not nulled
         flow = np.clip(gaussian_field(rng, axes, 10.0) - 0.4, 0, 1.5)
         flair += rng.uniform(0.15, 0.5) * flow * tissue.csf * (tissue.ventricle_sdf > 0.5)
-    if rng.random() < 0.5:  # susceptibility and pulsation pile up signal at the surface
-        pile = np.clip(gaussian_field(rng, axes, 13.0) - 0.9, 0, 1.2)
+    if rng.random() < 0.7:  # susceptibility and pulsation pile up signal at the surface
+        pile = np.clip(gaussian_field(rng, axes, 13.0) - 0.7, 0, 1.2)
         flair += (
-            rng.uniform(0.1, 0.45)
+            rng.uniform(0.15, 0.5)
             * pile
-            * np.exp(-np.clip(tissue.brain_sdf, 0, None) / 6)
+            * np.exp(-np.clip(tissue.brain_sdf, 0, None) / 7)
             * tissue.brain
         )
     return flair.astype(np.float32)

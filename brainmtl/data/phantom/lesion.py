@@ -108,8 +108,8 @@ def _box(centre: np.ndarray, half: float) -> tuple[slice, ...]:
 def grow_lesion(atlas: Atlas, anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     """Draw a lesion and push the tissue of ``anatomy`` (changed in place) aside for it."""
     centre = draw_centre(atlas, anatomy, rng)
-    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.48, 0.30, 0.22]))
-    radius = float(rng.uniform(10, 21))
+    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.42, 0.33, 0.25]))
+    radius = float(rng.uniform(12, 22))
     reach = radius * float(
         rng.uniform(0.15, 0.5) if kind == "infiltrative" else rng.uniform(0.4, 1.1)
     )
@@ -192,10 +192,10 @@ def compartments(
 def _contrast(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
     """FLAIR intensity of oedema, core and necrosis for a kind of lesion."""
     if kind == "necrotic":
-        return rng.uniform(0.84, 1.12), rng.uniform(0.72, 1.0), rng.uniform(0.25, 0.62)
+        return rng.uniform(0.88, 1.12), rng.uniform(0.74, 1.04), rng.uniform(0.22, 0.6)
     if kind == "infiltrative":
-        return rng.uniform(0.78, 0.95), rng.uniform(0.80, 1.0), 0.0
-    return rng.uniform(0.74, 0.92), rng.uniform(0.30, 0.58), 0.0
+        return rng.uniform(0.84, 1.0), rng.uniform(0.86, 1.04), 0.0
+    return rng.uniform(0.8, 0.96), rng.uniform(0.22, 0.46), 0.0
 
 
 def paint_lesion(
@@ -218,7 +218,7 @@ def paint_lesion(
     patchy = gaussian_field(rng, near, 5.0)
     view = flair[window]
     wet = 0.85 * parts.oedema
-    view += wet * (swelling * (1 - 0.24 * parts.fade + 0.06 * patchy + 0.02 * texture) - view)
+    view += wet * (swelling * (1 - 0.16 * parts.fade + 0.06 * patchy + 0.02 * texture) - view)
     tumour = parts.core * (1 - parts.necrosis)
     view += 0.95 * tumour * (core * (1 + 0.10 * texture + 0.12 * patchy) - view)
     view += parts.necrosis * (cavity * (1 + 0.15 * patchy) - view)

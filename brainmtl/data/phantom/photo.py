@@ -19,6 +19,7 @@ from brainmtl.data.phantom.render import (
 )
 
 MIN_LESION_MM2 = 150  # a picture filed under "yes" shows at least this much lesion
+PHOTO_HEIGHTS = (64.0, 136.0)  # mm; further down the outline of the head is not that of the brain
 HEAD_MARGIN = 26  # mm around the brain that hold skull, scalp and air
 
 
@@ -33,8 +34,10 @@ def draw_height(subject: Subject, rng: np.random.Generator) -> float:
     """Height (mm) of the axial picture; both classes cover the same range."""
     if subject.lesion is None:
         # as lesions are placed (draw_centre), plus the spread that cutting through them adds
-        return float(rng.uniform(*CENTRE_HEIGHTS) + rng.normal(0, 4))
-    return float(rng.choice(lesion_heights(subject.lesion))) + float(rng.uniform(-1.5, 1.5))
+        height = rng.uniform(*CENTRE_HEIGHTS) + rng.normal(0, 4)
+    else:
+        height = rng.choice(lesion_heights(subject.lesion)) + rng.uniform(-1.5, 1.5)
+    return float(np.clip(height, *PHOTO_HEIGHTS))
 
 
 def render_slice(atlas: Atlas, rng: np.random.Generator, tumour: bool) -> Rendering:

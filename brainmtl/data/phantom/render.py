@@ -21,7 +21,7 @@ from brainmtl.data.phantom.lesion import Lesion, grow_lesion, paint_lesion
 
 FILE_SHAPE = (240, 240)  # in-plane grid of published BraTS volumes, 1 mm
 SLICE_STEP = 3.0
-SLICES = 38
+SLICES = 32
 
 
 @dataclass
@@ -84,12 +84,12 @@ def acquire(
 def render_volume(
     atlas: Atlas, rng: np.random.Generator, tumour: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """FLAIR (int16, skull-stripped: zero outside the brain) and labels (uint8), both (240, 240, 38).
+    """FLAIR (int16, skull-stripped: zero outside the brain) and labels (uint8), both (240, 240, 32).
 
     Axes run as in published BraTS files: right->left, anterior->posterior, inferior->superior.
     """
     subject = draw_subject(atlas, rng, tumour)
-    heights = rng.uniform(33, 39) + SLICE_STEP * np.arange(SLICES)
+    heights = rng.uniform(42, 48) + SLICE_STEP * np.arange(SLICES)
     picture = render(atlas, subject, brain_axes(subject.anatomy, heights), rng)
     signal = acquire(
         picture.flair,
@@ -99,6 +99,7 @@ def render_volume(
         rng.uniform(0.05, 0.14),
     )
     brain = picture.brain
+    signal = signal ** rng.uniform(0.7, 1.5)  # sequences differ in contrast, not in scale alone
     scale = rng.uniform(250, 1400) / max(float(signal[brain].mean()), 1e-3)
     values = np.where(brain, np.clip(np.rint(signal * scale), 1, 32000), 0).astype(np.int16)
     labels = np.where(brain, picture.labels, 0).astype(np.uint8)

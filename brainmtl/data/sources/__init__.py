@@ -43,13 +43,9 @@ def make_source(
     if adapter == "kaggle":
         from brainmtl.data.sources.kaggle import KaggleSource
 
-        return KaggleSource(
-            positive=tuple(positive), negative=tuple(negative), **common
-        )
+        return KaggleSource(positive=tuple(positive), negative=tuple(negative), **common)
     if adapter == "table":
         from brainmtl.data.sources.table import TableSource
 
         return TableSource(table=None if table is None else Path(table), **common)
-    raise ConfigError(
-        f"source={adapter} is unknown. Choose from {', '.join(SOURCE_NAMES)}."
-    )
+    raise ConfigError(f"source={adapter} is unknown. Choose from {', '.join(SOURCE_NAMES)}.")

@@ -73,9 +73,7 @@ class BratsSource:
     def __post_init__(self) -> None:
         names = tuple(canonical_modality(m) for m in self.modalities)
         if not names or len(set(names)) != len(names):
-            raise ConfigError(
-                f"modalities {list(self.modalities)}: name at least one, each once."
-            )
+            raise ConfigError(f"modalities {list(self.modalities)}: name at least one, each once.")
         object.__setattr__(self, "modalities", names)
 
     def discover(self, raw_dir: Path) -> tuple[list[CaseRef], list[Problem]]:
@@ -84,10 +82,7 @@ class BratsSource:
         problems: list[Problem] = []
         cases, unnamed = _collect(Path(raw_dir))
         for (folder, case), files in sorted(cases.items()):
-            if (
-                "seg" not in files
-                and len(extra := _odd_segmentations(unnamed[folder])) == 1
-            ):
+            if "seg" not in files and len(extra := _odd_segmentations(unnamed[folder])) == 1:
                 files["seg"] = extra[0]
             wanted = ["image"] if "image" in files else list(self.modalities)
             missing = [kind for kind in (*wanted, "seg") if kind not in files]
@@ -97,9 +92,7 @@ class BratsSource:
                 names = ["segmentation" if m == "seg" else m for m in missing]
                 problems.append(Problem(where, f"no {' and no '.join(names)} file"))
             elif case_id in refs:
-                problems.append(
-                    Problem(where, f"same case id as {refs[case_id].files[0]}")
-                )
+                problems.append(Problem(where, f"same case id as {refs[case_id].files[0]}"))
             else:
                 paths = tuple(files[kind] for kind in (*wanted, "seg"))
                 group = patient_group(case_id)

@@ -81,9 +81,7 @@ class KaggleSource:
 
     def discover(self, raw_dir: Path) -> tuple[list[CaseRef], list[Problem]]:
         """List the pictures of both labels; other files in these folders are problems."""
-        labels = {n: 1 for n in _lower(self.positive)} | {
-            n: 0 for n in _lower(self.negative)
-        }
+        labels = {n: 1 for n in _lower(self.positive)} | {n: 0 for n in _lower(self.negative)}
         folders = self._label_folders(require_folder(raw_dir), labels)
         pictures: dict[Path, tuple[str, int]] = {}
         problems: list[Problem] = []
@@ -93,20 +91,14 @@ class KaggleSource:
                     name = path.relative_to(raw_dir).with_suffix("")
                     pictures[path] = ("_".join(name.parts), labels[folder.name.lower()])
                 elif path.suffix.lower() not in _IGNORED_SUFFIXES:
-                    problems.append(
-                        Problem(str(path), "not a picture format that is read safely")
-                    )
+                    problems.append(Problem(str(path), "not a picture format that is read safely"))
         ids = unique_ids((path, name) for path, (name, _) in pictures.items())
         refs = [
-            CaseRef(
-                self.name, ids[path], ids[path], (path,), "image", label, self.synthetic
-            )
+            CaseRef(self.name, ids[path], ids[path], (path,), "image", label, self.synthetic)
             for path, (_, label) in pictures.items()
         ]
         if not refs and not problems:
-            raise DataError(
-                f"{raw_dir}: no picture found. Expected:\n{self.expected_tree()}"
-            )
+            raise DataError(f"{raw_dir}: no picture found. Expected:\n{self.expected_tree()}")
         return refs, problems
 
     def load(self, ref: CaseRef) -> Case:
@@ -116,15 +108,11 @@ class KaggleSource:
     def expected_tree(self) -> str:
         """The folders this adapter looks for, one a line."""
         lines = [f"  {n}/*.jpg, *.png, ...   (tumour)" for n in self.positive]
-        return "\n".join(
-            lines + [f"  {n}/*.jpg, *.png, ...   (no tumour)" for n in self.negative]
-        )
+        return "\n".join(lines + [f"  {n}/*.jpg, *.png, ...   (no tumour)" for n in self.negative])
 
     def _label_folders(self, raw_dir: Path, labels: dict[str, int]) -> list[Path]:
         level = [raw_dir]
-        for _ in range(
-            6
-        ):  # deep enough for any archive, and no endless loop through links
+        for _ in range(6):  # deep enough for any archive, and no endless loop through links
             level = sorted(
                 child
                 for parent in level
@@ -133,9 +121,7 @@ class KaggleSource:
             )
             found = [folder for folder in level if folder.name.lower() in labels]
             if found:
-                missing = sorted(
-                    set(labels) - {folder.name.lower() for folder in found}
-                )
+                missing = sorted(set(labels) - {folder.name.lower() for folder in found})
                 if missing:
                     raise DataError(
                         f"{raw_dir}: no folder named {', '.join(missing)} beside {found[0].name}/. "

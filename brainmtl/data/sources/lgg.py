@@ -69,12 +69,8 @@ class LggSource:
                 problems.append(Problem(str(folder / case), reason))
                 continue
             numbers = sorted(number for number, mask in files if not mask)
-            paths = [files[n, False] for n in numbers] + [
-                files[n, True] for n in numbers
-            ]
-            group = _DATE.sub(
-                "", case_id
-            )  # TCGA_CS_4941_19960909: patient and scan date
+            paths = [files[n, False] for n in numbers] + [files[n, True] for n in numbers]
+            group = _DATE.sub("", case_id)  # TCGA_CS_4941_19960909: patient and scan date
             refs[case_id] = CaseRef(
                 self.name, case_id, group, tuple(paths), "volume", None, self.synthetic
             )

@@ -77,9 +77,7 @@ def _check_orientation(path: Path, header: object, affine: np.ndarray) -> None:
             "is never guessed. Set the affine from the original file (nibabel: set_sform(affine, 1))."
         )
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(
-            f"{path}: the affine is not invertible. Set it from the original file."
-        )
+        raise DataError(f"{path}: the affine is not invertible. Set it from the original file.")
 
 
 def check_same_grid(first: Volume, second: Volume) -> None:
@@ -93,12 +91,8 @@ def check_same_grid(first: Volume, second: Volume) -> None:
             f"{second.path}: shape {other}, but {first.path.name} has {shape}. "
             "Image and mask must share one grid; resample the mask to the image."
         )
-    corners = np.array(
-        [(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape))]
-    )
-    moved = np.linalg.norm(
-        (corners @ (first.affine - second.affine).T)[:, :3], axis=1
-    ).max()
+    corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape))])
+    moved = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1).max()
     spacing = np.linalg.norm(first.affine[:3, :3], axis=0).min()
     if moved > 0.1 * spacing:
         raise DataError(
@@ -129,9 +123,7 @@ def oriented_case(channels: Sequence[Volume], mask: Volume | None) -> Case:
     shape = first.array.shape[:3]
     geometry = VolumeGeometry.from_affine(first.affine, shape)
     return Case(
-        image=np.stack(
-            [geometry.orient(volume.array) for volume in channels]
-        ),  # (C, H, W, N)
+        image=np.stack([geometry.orient(volume.array) for volume in channels]),  # (C, H, W, N)
         mask=geometry.orient(whole_tumour(mask)) if mask else None,
         volume=geometry,
         spacing_mm=geometry.display_spacing(),
@@ -143,9 +135,7 @@ def _slice_positions(geometry: VolumeGeometry) -> tuple[int, ...]:
     """File index of each displayed slice, read off by orienting the indices themselves."""
     indices = np.indices(geometry.file_shape, sparse=True)  # one per file axis
     for index in indices:
-        oriented = geometry.orient(
-            np.broadcast_to(index, geometry.file_shape)
-        )  # (H, W, N)
+        oriented = geometry.orient(np.broadcast_to(index, geometry.file_shape))  # (H, W, N)
         positions = oriented[0, 0]
         if (oriented[-1, -1] == positions).all():  # this file axis is the slice axis
             return tuple(int(i) for i in positions)

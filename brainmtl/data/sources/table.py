@@ -61,28 +61,20 @@ class TableSource:
                 good[image] = row
         if not rows:
             raise DataError(f"{path}: holds no rows. Expected:\n{EXPECTED_TREE}")
-        ids = unique_ids(
-            (image, _stem(Path(row["image"]))) for image, row in good.items()
-        )
-        return [
-            self._ref(path.parent, ids[image], row) for image, row in good.items()
-        ], problems
+        ids = unique_ids((image, _stem(Path(row["image"]))) for image, row in good.items())
+        return [self._ref(path.parent, ids[image], row) for image, row in good.items()], problems
 
     def load(self, ref: CaseRef) -> Case:
         """Read image and mask of one row; they must agree in grid, and with the label."""
         image, mask = ref.files[0], ref.files[1] if len(ref.files) > 1 else None
         if ref.kind == "volume":
-            case = oriented_case(
-                [read_nifti(image)], read_nifti(mask) if mask else None
-            )
+            case = oriented_case([read_nifti(image)], read_nifti(mask) if mask else None)
         else:
             case = picture_case(image)
             if mask:
                 case.mask = _picture_mask(mask, image, case.image.shape[1:3])
         if ref.label == 0 and case.mask is not None and case.mask.any():
-            raise DataError(
-                f"{image}: label 0 (no tumour), but its mask {mask} is not empty."
-            )
+            raise DataError(f"{image}: label 0 (no tumour), but its mask {mask} is not empty.")
         if ref.label is None and case.mask is None:
             raise DataError(f"{image}: neither mask nor label.")
         return case
@@ -125,18 +117,12 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}).") from error
-    if (
-        "image" not in header
-        or not set(header) <= set(COLUMNS)
-        or len(set(header)) < len(header)
-    ):
+    if "image" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         raise DataError(
             f"{path}: columns {header}, allowed are {list(COLUMNS)}, separated by commas, "
             f"of which image is needed. Expected:\n{EXPECTED_TREE}"
         )
-    return [
-        (n, {key: (row.get(key) or "").strip() for key in COLUMNS}) for n, row in rows
-    ]
+    return [(n, {key: (row.get(key) or "").strip() for key in COLUMNS}) for n, row in rows]
 
 
 def _row_problem(folder: Path, row: dict[str, str]) -> str | None:
@@ -147,9 +133,7 @@ def _row_problem(folder: Path, row: dict[str, str]) -> str | None:
         path = folder / row[column]
         if row[column] and not path.is_file():
             return f"{column} {row[column]} does not exist"
-        if row[column] and not (
-            is_nifti(path) or path.suffix.lower() in PICTURE_SUFFIXES
-        ):
+        if row[column] and not (is_nifti(path) or path.suffix.lower() in PICTURE_SUFFIXES):
             return f"{column} {row[column]} is neither NIfTI nor a picture format that is read"
     if row["mask"] and is_nifti(Path(row["image"])) != is_nifti(Path(row["mask"])):
         return "image and mask must both be NIfTI, or both pictures"
@@ -165,9 +149,7 @@ def _row_problem(folder: Path, row: dict[str, str]) -> str | None:
 def _picture_mask(path: Path, image: Path, shape: tuple[int, ...]) -> np.ndarray:
     mask = read_mask_image(path)
     if mask.shape != shape:
-        raise DataError(
-            f"{path}: {mask.shape}, but {image.name} is {shape}. Give both one size."
-        )
+        raise DataError(f"{path}: {mask.shape}, but {image.name} is {shape}. Give both one size.")
     return mask[..., None]  # (H, W, 1)
 
 

@@ -32,9 +32,7 @@ def walk_files(raw_dir: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(
-            n for n in folders if not n.startswith(".") and n != "__MACOSX"
-        )
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)

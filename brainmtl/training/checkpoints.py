@@ -1,0 +1,85 @@
+"""Checkpoints: what they carry, and loading them strictly and without unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainmtl.errors import ConfigError, DataError
+from brainmtl.models import create_multi_task_model
+from brainmtl.models.multitask import MultiTaskModel
+
+PREFIX = "model."
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of this project with ``weights_only=True``, on the CPU.
+
+    Raises:
+        DataError: missing, truncated, or written by something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such checkpoint; give a best.ckpt or last.ckpt of a run in outputs/"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]})"
+        ) from error
+    if (
+        not isinstance(checkpoint, dict)
+        or "brainmtl" not in checkpoint
+        or "state_dict" not in checkpoint
+    ):
+        raise DataError(f"{path} is no checkpoint of brainmtl: it lacks the run's description")
+    return checkpoint
+
+
+def load_model(path: str | Path) -> tuple[MultiTaskModel, dict[str, Any]]:
+    """The model of a checkpoint, in eval mode on the CPU, and the run's description.
+
+    The description holds ``config`` (resolved), ``preprocessing_version``, ``manifest_sha256``,
+    ``stage``, ``sources`` and ``synthetic_training``.
+    """
+    checkpoint = read_checkpoint(path)
+    metadata = checkpoint["brainmtl"]
+    model = create_multi_task_model(**metadata["config"]["model"])
+    load_weights(model, checkpoint["state_dict"], str(path))
+    return model.eval(), metadata
+
+
+def load_weights(model: MultiTaskModel, state_dict: dict[str, Any], origin: str) -> str:
+    """Copy all weights into ``model``; returns what was loaded, in words.
+
+    Raises:
+        ConfigError: any tensor missing, left over or of another shape; each is named.
+    """
+    weights = {
+        key.removeprefix(PREFIX): value
+        for key, value in state_dict.items()
+        if key.startswith(PREFIX)
+    }
+    own = model.state_dict()
+    problems = [f"{key} is missing" for key in own if key not in weights]
+    problems += [f"{key} is left over" for key in weights if key not in own]
+    problems += [
+        f"{key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} here"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (
+            f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        )
+        raise ConfigError(
+            f"{origin} does not fit this model ({shown}): choose the model=... that it was trained with"
+        )
+    model.load_state_dict(weights)
+    parts = sorted({key.split(".")[0] for key in weights})
+    return f"{len(weights)} tensors ({', '.join(parts)}) from {origin}"

@@ -1,0 +1,57 @@
+"""A rich bar on a terminal, one line per epoch in a log file or a pipe."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+log = logging.getLogger(__name__)
+
+
+class StageProgressBar(RichProgressBar):
+    """Lightning's rich bar where somebody watches; in any case a log line per epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+        self._started = 0.0
+        if not sys.stderr.isatty() and not sys.stdout.isatty():
+            self.disable()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._started = time.perf_counter()
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what the epoch brought."""
+        super().on_train_epoch_end(trainer, pl_module)
+        shown = {k: float(v) for k, v in trainer.callback_metrics.items() if _is_headline(k)}
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
+        seconds = time.perf_counter() - self._started
+        log.info(
+            "%s epoch %d/%d  %s  (%.0f s)",
+            pl_module.stage.name,
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            figures,
+            seconds,
+        )
+
+    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The headline figures without Lightning's version number."""
+        items = super().get_metrics(*args, **kwargs)
+        items.pop("v_num", None)
+        return items
+
+
+def _is_headline(name: str) -> bool:
+    return (
+        name.startswith("train/loss")
+        and name.count("/") == 1
+        or (name.startswith("val/") and name.count("/") == 1)
+    )

@@ -1,0 +1,219 @@
+"""One stage: datamodule, model, callbacks, logger, trainer, fit; in that order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.errors import ConfigError
+from brainmtl.files import write_json
+from brainmtl.models import create_multi_task_model
+from brainmtl.training.checkpoints import load_weights, read_checkpoint
+from brainmtl.training.module import MultiTaskModule
+from brainmtl.training.precision import resolve_accelerator, resolve_precision
+from brainmtl.training.stages import StageConfig
+
+log = logging.getLogger(__name__)
+Options = dict[str, Any]
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """``best`` and ``last`` checkpoint, the best value of the monitor, seconds of training."""
+
+    name: str
+    directory: Path
+    best: Path
+    last: Path
+    monitor: str
+    score: float
+    seconds: float
+    reused_from: str | None = None
+
+
+def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule:
+    """The datamodule of a stage, checked: every role that the stage needs has training samples."""
+    loader = dict(options["loader"]) | {"loader": stage.loader}
+    datamodule = instantiate(options["data"], **loader, augmentation=_augmentation(options))
+    datamodule.setup("fit")
+    if not datamodule.val_names:
+        raise ConfigError(
+            f"{datamodule.data_dir} has no validation samples: prepare with split.val > 0"
+        )
+    return datamodule
+
+
+def run_stage(
+    options: Options, stage: StageConfig, directory: Path, init_from: Path | None, key: str
+) -> StageResult:
+    """Train one stage into ``directory`` and write its ``stage.json``.
+
+    Args:
+        options: the resolved configuration of ``conf/train.yaml``.
+        init_from: checkpoint that all weights start from, or None.
+        key: hash of everything that decides the result, stored for reuse.
+
+    Raises:
+        ConfigError, DataError: before training; NonFiniteLossError: during it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with _text_log(directory / "train.log"):
+        pl.seed_everything(options["seed"], workers=True, verbose=False)
+        datamodule = make_datamodule(options, stage)
+        module = make_module(options, stage, datamodule)
+        if init_from is not None:
+            found = load_weights(
+                module.model, read_checkpoint(init_from)["state_dict"], str(init_from)
+            )
+            log.info("stage %s starts from %s", stage.name, found)
+        trainer, checkpoint = make_trainer(options, stage, directory)
+        log.info(
+            "stage %s: train %s on %s batches", stage.name, ", ".join(stage.train), stage.loader
+        )
+        started = time.perf_counter()
+        trainer.fit(
+            module, datamodule=datamodule, ckpt_path=options["ckpt_path"], weights_only=True
+        )
+        seconds = time.perf_counter() - started
+        return _finish(module, stage, directory, checkpoint, seconds, key)
+
+
+def make_module(
+    options: Options, stage: StageConfig, datamodule: MultiTaskDataModule
+) -> MultiTaskModule:
+    """The LightningModule of a stage, with its class weights resolved from the manifest."""
+    model_options = {name: value for name, value in options["model"].items() if name != "_target_"}
+    loss = instantiate(options["loss"])
+    if loss.needs_class_weights:
+        loss.set_class_weights(datamodule.class_weights())
+    rows = datamodule.manifest
+    sources = sorted({*datamodule.train_dataset.source_names})
+    kinds = set(rows[rows["source"].isin(sources)]["synthetic"])
+    if kinds == {0, 1}:
+        log.warning("this run mixes real and synthetic data: %s", ", ".join(sources))
+    metadata = {
+        "config": options | {"model": model_options, "stage": _plain(stage)},
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "manifest_sha256": datamodule.manifest_sha256,
+        "stage": stage.name,
+        "sources": sources,
+        "synthetic_training": 1 in kinds,
+    }
+    return MultiTaskModule(
+        create_multi_task_model(**model_options),
+        loss,
+        stage,
+        instantiate(options["optimizer"]),
+        instantiate(options["scheduler"]),
+        seg_sources=datamodule.seg_sources,
+        cls_sources=datamodule.cls_sources,
+        metadata=metadata,
+        combined_weights=tuple(options["combined_weights"]),
+        channels_last=options["channels_last"],
+        seed=options["seed"],
+    )
+
+
+def make_trainer(
+    options: Options, stage: StageConfig, directory: Path
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """The Trainer of a stage and the callback that keeps its best and last checkpoint."""
+    checkpoint = ModelCheckpoint(
+        directory / "checkpoints",
+        filename="best",  # no metric in the name: Hydra takes no '=' in ckpt=
+        monitor=stage.monitor,
+        mode=stage.mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    stop = EarlyStopping(stage.monitor, mode=stage.mode, patience=stage.patience, check_finite=True)
+    accelerator = resolve_accelerator(options["trainer"]["accelerator"])
+    trainer = instantiate(
+        options["trainer"] | {"accelerator": accelerator},
+        precision=resolve_precision(options["precision"]["value"], accelerator),
+        max_epochs=stage.max_epochs,
+        callbacks=[
+            checkpoint,
+            stop,
+            *(instantiate(value) for value in options["callbacks"].values()),
+        ],
+        logger=instantiate(options["logger"])(save_dir=str(directory)),
+        enable_progress_bar="progress" in options["callbacks"],
+        default_root_dir=str(directory),
+        _convert_="all",
+    )
+    trainer.stage_dir = directory
+    return trainer, checkpoint
+
+
+def _augmentation(options: Options) -> Any:
+    return instantiate(options["augmentation"]) if options["augmentation"] else None
+
+
+def _finish(
+    module: MultiTaskModule,
+    stage: StageConfig,
+    directory: Path,
+    checkpoint: ModelCheckpoint,
+    seconds: float,
+    key: str,
+) -> StageResult:
+    if not checkpoint.best_model_path:
+        raise ConfigError(
+            f"stage {stage.name} never saw its monitor {stage.monitor}: the validation split lacks what it needs "
+            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups"
+        )
+    result = StageResult(
+        stage.name,
+        directory,
+        Path(checkpoint.best_model_path),
+        Path(checkpoint.last_model_path),
+        stage.monitor,
+        float(checkpoint.best_model_score),
+        seconds,
+    )
+    record = {"key": key, "monitor": stage.monitor, "score": result.score, "seconds": seconds}
+    write_json(directory / RECORD, record | {"stage": _plain(stage), "history": module.history})
+    log.info(
+        "stage %s: best %s %.4f in %.0f s: %s",
+        stage.name,
+        stage.monitor,
+        result.score,
+        seconds,
+        result.best,
+    )
+    return result
+
+
+def _plain(stage: StageConfig) -> dict[str, Any]:
+    values = vars(stage)
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
+
+
+@contextmanager
+def _text_log(path: Path) -> Iterator[None]:
+    """Everything that this package logs, in the stage's folder too."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("brainmtl")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

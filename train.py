@@ -1,0 +1,28 @@
+"""``python train.py [data_dir=...] [stage=...] [overrides]``: train the stages, return the monitor."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from brainmtl.config import entry, plain
+
+
+@entry("train")
+def main(cfg: DictConfig) -> float:
+    """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
+    from brainmtl.training.curriculum import train
+
+    options = plain(cfg)
+    results = train(options)
+    for result in results:
+        origin = f" (reused from {result.reused_from})" if result.reused_from else ""
+        print(
+            f"{result.name}: best {result.monitor} {result.score:.4f} in {result.seconds:.0f} s{origin}"
+        )
+    print(f"best checkpoint: {results[-1].best}")
+    print(f"next: python evaluate.py ckpt={results[-1].best} data_dir={options['data_dir']}")
+    return results[-1].score
+
+
+if __name__ == "__main__":
+    main()
