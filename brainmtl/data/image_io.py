@@ -14,20 +14,28 @@ from brainmtl.errors import DataError
 # Formats whose content, not whose name, decides: published sets hold PNG files called .jpg.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 PICTURE_SUFFIXES = frozenset(
-    (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
+    f".{suffix}"
+    for suffix in (
+        [
+            "png",
+            "jpg",
+            "jpeg",
+            "jpe",
+            "jfif",
+            "bmp",
+            "dib",
+            "gif",
+            "tif",
+            "tiff",
+            "webp",
+            "pgm",
+            "ppm",
+            "pnm",
+            "pbm",
+            "jp2",
+            "j2k",
+        ]
     )
-    + (".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k")
 )
 # 40 megapixels: above any slice or scanned film, below what would fill a small machine's memory.
 MAX_PIXELS = 40_000_000
@@ -109,7 +117,7 @@ def _read(picture: Picture) -> tuple[np.ndarray, bool]:
         raise DataError(f"{name}: no such file.") from error
     except Image.DecompressionBombError as error:
         raise DataError(_too_large(name, str(error))) from error
-    except Exception as error:  # noqa: BLE001  (a parser may raise anything on damaged bytes)
+    except Exception as error:
         raise DataError(
             f"{name}: not a readable picture ({type(error).__name__}: {error}). "
             f"Formats: {', '.join(FORMATS)}. Export or download it again."
@@ -169,7 +177,7 @@ def _luminance(values: np.ndarray) -> np.ndarray:
 def _orientation(image: Image.Image) -> int:
     try:  # after load(): Pillow turns TIFF files itself and then drops the tag
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  (damaged EXIF says nothing about the pixels)
+    except Exception:
         return 1
 
 

@@ -82,6 +82,8 @@ def draw_confusion(found: dict[str, Any], name: str, path: Path) -> None:
     figure = Figure(figsize=SIZE, layout="constrained")
     ax = figure.subplots()
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.axhline(0.5, color="0.7", linewidth=1)
+    ax.axvline(0.5, color="0.7", linewidth=1)
     for (row, column), count in np.ndenumerate(counts):
         share = f"{shares[row, column]:.0%}" if totals[row, 0] else "no such image"
         ax.text(

@@ -48,7 +48,8 @@ def choose_panels(rows: Sequence[dict[str, Any]], cases: Sequence[dict[str, Any]
     by_id = {case["case_id"]: case for case in scored}
     return [
         Panel(
-            f"{' = '.join(name)}: {case_id}\nDice {by_id[case_id]['dice']:.3f}",
+            f"{' = '.join(name)}: {case_id}\n{_unit(by_id[case_id])} Dice "
+            f"{by_id[case_id]['dice']:.3f}",
             _slices_of(case_id, rows),
         )
         for case_id, name in names.items()
@@ -73,6 +74,10 @@ def draw(
     return _draw_cases(panels, predictions, name, path)
 
 
+def _unit(case: dict[str, Any]) -> str:
+    return "volume" if case["kind"] == "volume" else "image"
+
+
 def _by_dice(case: dict[str, Any]) -> tuple[float, str]:
     return case["dice"], case["case_id"]
 
@@ -86,18 +91,19 @@ def _error(row: dict[str, Any]) -> float:
 
 def _call(row: dict[str, Any]) -> str:
     truth = {1: "tumour", 0: "no tumour", -1: "no label"}[row["cls"]]
-    return f"{row['image_id']}\n{truth}, P = {row['probability']:.2f}"
+    return f"{row['image_id']}\n{truth}, P = {row['probability']:.3f}"
 
 
 def _slices_of(case_id: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The slice with most reference, then those at 1/4 and 3/4 of the tumour's extent (volumes)."""
+    """The slice with most reference, then one at 1/4 and one at 3/4 of the tumour's extent."""
     own = sorted((r for r in rows if r["case_id"] == case_id), key=lambda r: r["position"])
     tumour = [row for row in own if row["reference_pixels"]] or own
     largest = max(tumour, key=lambda row: row["reference_pixels"] or 0)
     if len(own) == 1:
         return (largest["image_id"],)
-    quarters = [tumour[int(share * (len(tumour) - 1))] for share in (0.25, 0.75)]
-    return (largest["image_id"], *(row["image_id"] for row in quarters))
+    others = [row for row in tumour if row is not largest]
+    quarters = {round(share * (len(others) - 1)): None for share in (0.25, 0.75)} if others else ()
+    return (largest["image_id"], *(others[k]["image_id"] for k in quarters))
 
 
 def _draw_cases(
@@ -142,7 +148,7 @@ def _slice_title(prediction: Prediction) -> str:
     value = "not defined" if prediction.dice is None else f"{prediction.dice:.3f}"
     if prediction.row.kind == "volume":
         return f"slice {prediction.row.position}\nslice Dice {value}"
-    return f"Dice {value} (256x256)\nP = {prediction.probability:.2f}"
+    return f"Dice {value} (256x256)\nP = {prediction.probability:.3f}"
 
 
 def _grid(n_rows: int, n_columns: int, name: str) -> tuple[Any, Any]:
@@ -178,8 +184,12 @@ def _show(ax: Axes, image: np.ndarray) -> None:
 
 
 def _contours(ax: Axes, prediction: Prediction) -> None:
-    masks = ((prediction.reference, REFERENCE_COLOUR), (prediction.mask, PREDICTION_COLOUR))
-    for mask, colour in masks:
+    # The reference is the wider line below: both stay visible where they coincide.
+    masks = (
+        (prediction.reference, REFERENCE_COLOUR, 2.6),
+        (prediction.mask, PREDICTION_COLOUR, 1.0),
+    )
+    for mask, colour, width in masks:
         if mask is not None and mask.any():
             # A rim of zeros closes contours of masks that reach the edge of the picture.
             ax.contour(
@@ -188,7 +198,7 @@ def _contours(ax: Axes, prediction: Prediction) -> None:
                 np.pad(mask, 1).astype(float),
                 levels=[0.5],
                 colors=[colour],
-                linewidths=1.2,
+                linewidths=width,
             )
     ax.set_xlim(-0.5, prediction.mask.shape[1] - 0.5)
     ax.set_ylim(prediction.mask.shape[0] - 0.5, -0.5)

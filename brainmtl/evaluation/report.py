@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.evaluation.table import NOT_DEFINED, stage_rows, stage_table
 
 Pictures = Mapping[str, Sequence[tuple[str, Path]]]
@@ -119,13 +120,13 @@ def spread(values: Mapping[str, Any], key: str) -> str:
 
 
 def _provenance(run: Mapping[str, Any]) -> list[str]:
-    trained_on = ", ".join(run["training_sources"]) or "unknown sources"
-    synthetic = " (synthetic data among them)" if run["synthetic_training"] else ""
+    names = [display_name(s, s.startswith(SYNTHETIC_PREFIX)) for s in run["training_sources"]]
+    trained_on = ", ".join(names) or "unknown sources"
     return [
         "## Where this comes from",
         "",
         f"- Checkpoint `{run['checkpoint']}` (SHA-256 `{run['checkpoint_sha256'][:16]}`), stage "
-        f"{run['stage']}, trained on {trained_on}{synthetic}.",
+        f"{run['stage']}, trained on {trained_on}.",
         f"- Data `{run['data_dir']}` (manifest SHA-256 `{run['manifest_sha256'][:16]}`), split "
         f"{run['split']}, preprocessing version {run['preprocessing_version']}.",
         f"- {run['device']}, precision {run['precision']}, batch size {run['batch_size']}.",

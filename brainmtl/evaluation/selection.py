@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.manifest import SPLITS, display_name, manifest_hash, read_manifest
+from brainmtl.data.manifest import (
+    SPLITS,
+    SYNTHETIC_PREFIX,
+    display_name,
+    manifest_hash,
+    read_manifest,
+)
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import ConfigError, DataError
 
@@ -105,16 +111,7 @@ def remarks(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any], split: st
         notes.append(f"split={split} holds samples that the model was trained on: not a test.")
     elif split == "val" and same_data:
         notes.append("split=val chose the checkpoint: these figures are optimistic.")
-    if "head" in untrained_parts(meta):
-        notes.append(
-            f"Stage {meta.get('stage')} does not train the classification head: its classification "
-            "figures are those of random weights."
-        )
-    if "decoder" in untrained_parts(meta):
-        notes.append(
-            f"Stage {meta.get('stage')} does not train the decoder: its segmentation figures are "
-            "those of random weights."
-        )
+    notes += _untrained(meta)
     present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
     made_up = [display_name(name, True) for name, flag in present.items() if flag]
     if made_up:
@@ -123,16 +120,22 @@ def remarks(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any], split: st
             "nothing about patients."
         )
     if meta.get("synthetic_training"):
-        notes.append("The model was trained on synthetic images, alone or among real ones.")
+        alone = all(name.startswith(SYNTHETIC_PREFIX) for name in meta.get("sources") or [])
+        kind = "synthetic images only" if alone else "real and synthetic images mixed"
+        notes.append(f"The model was trained on {kind}.")
     return notes
 
 
-def untrained_parts(meta: dict[str, Any]) -> set[str]:
-    """Parts that no stage has trained yet: a stage that starts from nothing and leaves them out."""
-    stage = meta.get("config", {}).get("stage") or {}
-    if not isinstance(stage, dict) or not stage.get("train") or meta.get("init_from"):
-        return set()
-    return {"encoder", "decoder", "head"} - set(stage["train"])
+def _untrained(meta: dict[str, Any]) -> list[str]:
+    """A sentence per task whose part this stage leaves as it was."""
+    stage = meta["config"].get("stage") or {}
+    tasks = {"decoder": "segmentation", "head": "classification"}
+    return [
+        f"Stage {meta.get('stage')} does not train the {part}: the {task} figures are those of the "
+        "weights that it started from, random ones if no earlier stage trained them."
+        for part, task in tasks.items()
+        if stage.get("train") and part not in stage["train"]
+    ]
 
 
 def default_out_dir(ckpt: Path, split: str) -> Path:

@@ -51,7 +51,7 @@ class StageProgressBar(RichProgressBar):
 
 def _is_headline(name: str) -> bool:
     return (
-        name.startswith("train/loss")
-        and name.count("/") == 1
+        (name.startswith("train/loss")
+        and name.count("/") == 1)
         or (name.startswith("val/") and name.count("/") == 1)
     )

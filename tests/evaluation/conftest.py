@@ -10,9 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `import tiny`, with or without packages in tests/
 
-import tiny  # noqa: E402
+import tiny
 
-from brainmtl.models import MultiTaskModel  # noqa: E402
+from brainmtl.models import MultiTaskModel
 
 
 @pytest.fixture(scope="session")

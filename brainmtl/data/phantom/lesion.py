@@ -108,8 +108,8 @@ def _box(centre: np.ndarray, half: float) -> tuple[slice, ...]:
 def grow_lesion(atlas: Atlas, anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     """Draw a lesion and push the tissue of ``anatomy`` (changed in place) aside for it."""
     centre = draw_centre(atlas, anatomy, rng)
-    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.42, 0.33, 0.25]))
-    radius = float(rng.uniform(12, 22))
+    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.46, 0.36, 0.18]))
+    radius = float(rng.uniform(13, 22))
     reach = radius * float(
         rng.uniform(0.15, 0.5) if kind == "infiltrative" else rng.uniform(0.4, 1.1)
     )
@@ -194,7 +194,7 @@ def _contrast(kind: str, rng: np.random.Generator) -> tuple[float, float, float]
     if kind == "necrotic":
         return rng.uniform(0.88, 1.12), rng.uniform(0.74, 1.04), rng.uniform(0.22, 0.6)
     if kind == "infiltrative":
-        return rng.uniform(0.84, 1.0), rng.uniform(0.86, 1.04), 0.0
+        return rng.uniform(0.86, 1.02), rng.uniform(0.88, 1.06), 0.0
     return rng.uniform(0.8, 0.96), rng.uniform(0.22, 0.46), 0.0
 
 

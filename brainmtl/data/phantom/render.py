@@ -99,7 +99,7 @@ def render_volume(
         rng.uniform(0.05, 0.14),
     )
     brain = picture.brain
-    signal = signal ** rng.uniform(0.7, 1.5)  # sequences differ in contrast, not in scale alone
+    signal = signal ** rng.uniform(0.75, 1.35)  # sequences differ in contrast, not in scale alone
     scale = rng.uniform(250, 1400) / max(float(signal[brain].mean()), 1e-3)
     values = np.where(brain, np.clip(np.rint(signal * scale), 1, 32000), 0).astype(np.int16)
     labels = np.where(brain, picture.labels, 0).astype(np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.nifti import Volume, is_nifti, oriented_case, read_nifti
-from brainmtl.data.sources.walk import walk_files
+from brainmtl.data.sources.walk import same_files, walk_files
 from brainmtl.errors import ConfigError, DataError
 
 EXPECTED_TREE = """\
@@ -91,14 +91,15 @@ class BratsSource:
             if missing:
                 names = ["segmentation" if m == "seg" else m for m in missing]
                 problems.append(Problem(where, f"no {' and no '.join(names)} file"))
-            elif case_id in refs:
-                problems.append(Problem(where, f"same case id as {refs[case_id].files[0]}"))
-            else:
-                paths = tuple(files[kind] for kind in (*wanted, "seg"))
+                continue
+            paths = tuple(files[kind] for kind in (*wanted, "seg"))
+            if case_id not in refs:
                 group = patient_group(case_id)
                 refs[case_id] = CaseRef(
                     self.name, case_id, group, paths, "volume", None, self.synthetic
                 )
+            elif not same_files(paths, refs[case_id].files):
+                problems.append(Problem(where, f"same case id as {refs[case_id].files[0]}"))
         if not refs and not problems:
             raise DataError(
                 f"{raw_dir}: no BraTS case found. Expected, at any depth:\n{EXPECTED_TREE}"

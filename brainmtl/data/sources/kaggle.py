@@ -81,7 +81,7 @@ class KaggleSource:
 
     def discover(self, raw_dir: Path) -> tuple[list[CaseRef], list[Problem]]:
         """List the pictures of both labels; other files in these folders are problems."""
-        labels = {n: 1 for n in _lower(self.positive)} | {n: 0 for n in _lower(self.negative)}
+        labels = dict.fromkeys(_lower(self.positive), 1) | dict.fromkeys(_lower(self.negative), 0)
         folders = self._label_folders(require_folder(raw_dir), labels)
         pictures: dict[Path, tuple[str, int]] = {}
         problems: list[Problem] = []

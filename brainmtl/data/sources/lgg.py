@@ -13,7 +13,7 @@ from brainmtl.data.geometry import VolumeGeometry
 from brainmtl.data.image_io import read_channels, read_mask_image
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.brats import canonical_modality
-from brainmtl.data.sources.walk import walk_files
+from brainmtl.data.sources.walk import same_files, walk_files
 from brainmtl.errors import ConfigError, DataError
 
 EXPECTED_TREE = """\
@@ -61,19 +61,21 @@ class LggSource:
         refs: dict[str, CaseRef] = {}
         problems: list[Problem] = []
         for (folder, case), files in sorted(found.items()):
-            reason = _mismatch(files)
             case_id = safe_id(case)
-            if not reason and case_id in refs:
-                reason = f"same case id as {refs[case_id].files[0].parent}"
-            if reason:
+            if reason := _mismatch(files):
                 problems.append(Problem(str(folder / case), reason))
                 continue
             numbers = sorted(number for number, mask in files if not mask)
             paths = [files[n, False] for n in numbers] + [files[n, True] for n in numbers]
-            group = _DATE.sub("", case_id)  # TCGA_CS_4941_19960909: patient and scan date
-            refs[case_id] = CaseRef(
-                self.name, case_id, group, tuple(paths), "volume", None, self.synthetic
-            )
+            if case_id not in refs:
+                group = _DATE.sub("", case_id)  # TCGA_CS_4941_19960909: patient and scan date
+                refs[case_id] = CaseRef(
+                    self.name, case_id, group, tuple(paths), "volume", None, self.synthetic
+                )
+            # Kaggle's archive holds the whole set a second time under lgg-mri-segmentation/.
+            elif not same_files(paths, refs[case_id].files):
+                where = refs[case_id].files[0].parent
+                problems.append(Problem(str(folder / case), f"same case id as {where}"))
         return list(refs.values()), problems
 
     def load(self, ref: CaseRef) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from brainmtl.errors import DataError
@@ -36,3 +36,10 @@ def walk_files(raw_dir: Path) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
+
+
+def same_files(first: Iterable[Path], second: Iterable[Path]) -> bool:
+    """Whether two cases hold files of the same names and sizes: a second copy, as in some archives."""
+    return [(p.name, p.stat().st_size) for p in first] == [
+        (p.name, p.stat().st_size) for p in second
+    ]
