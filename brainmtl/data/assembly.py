@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.cases import find_sample
-from brainmtl.data.duplicates import group_duplicates
+from brainmtl.data.grouping import join_groups
+from brainmtl.data.housekeeping import PENDING, find_sample, sweep
 from brainmtl.data.manifest import (
     FILE_NAME,
     MANIFEST_COLUMNS,
@@ -19,6 +19,7 @@ from brainmtl.data.manifest import (
 )
 from brainmtl.data.records import Problem
 from brainmtl.data.splits import assign_folds, assign_splits
+from brainmtl.errors import DataError
 from brainmtl.files import write_json
 
 if TYPE_CHECKING:
@@ -54,17 +55,7 @@ def assemble_source(
 
     others = _other_sources(out_dir, name)
     frame = _frame(name, ledgers)
-    frame["group"], conflicts = _duplicate_groups(frame, others)
-    for image_id, group in frame.loc[
-        frame["group"].isin(conflicts), ["image_id", "group"]
-    ].itertuples(index=False):
-        problems.append(
-            Problem(
-                image_id, f"its duplicate group {group} lies in two splits of other sources already"
-            )
-        )
-    frame = frame[~frame["group"].isin(conflicts)].copy()
-    pinned = _pinned(frame, others)
+    frame, left_out = _without_conflicts(frame, others, problems)
     groups, labels = frame["group"].tolist(), frame["label"].tolist()
     splits = assign_splits(
         groups,
@@ -74,34 +65,18 @@ def assemble_source(
         val=options.val,
         test=options.test,
         seed=options.seed,
-        pinned=pinned,
+        pinned=_pinned(frame, others, "split"),
         train_groups=options.train_groups,
     )
     frame["split"] = [splits[group] for group in groups]
-    folds = assign_folds(groups, labels, options.folds, options.seed) if options.folds else {}
-    frame["fold"] = [folds.get(group, -1) for group in groups]
+    frame["fold"] = _folds(frame, others, options)
     frame["path"] = [f"{name}/{row.split}/{row.image_id}.npz" for row in frame.itertuples()]
-    _move(frame, out_dir / name, out_dir)
+    _move(frame, left_out, out_dir / name, out_dir)
     whole = pd.concat([others, frame.astype(MANIFEST_COLUMNS)], ignore_index=True)
     write_manifest(out_dir, whole.astype(MANIFEST_COLUMNS))
-    left_out = sum(ledger["slices_left_out"] for ledger in ledgers)
-    _write_summary(out_dir, whole, name, left_out, problems)
+    slices_left_out = sum(ledger["slices_left_out"] for ledger in ledgers)
+    _write_summary(out_dir, whole, name, slices_left_out, problems)
     return frame
-
-
-def remove_stale(source_dir: Path, case_ids: set[str]) -> int:
-    """Delete what was prepared from cases that the raw folder no longer holds; returns their number."""
-    import json
-
-    stale = [path for path in (source_dir / "cases").glob("*.json") if path.stem not in case_ids]
-    for path in stale:
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-            sample = find_sample(source_dir, row["image_id"])
-            if sample is not None:
-                sample.unlink()
-        (source_dir / "references" / f"{path.stem}.npz").unlink(missing_ok=True)
-        path.unlink()
-    return len(stale)
 
 
 def _other_sources(out_dir: Path, name: str) -> pd.DataFrame:
@@ -130,43 +105,50 @@ def _frame(name: str, ledgers: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _duplicate_groups(frame: pd.DataFrame, others: pd.DataFrame) -> tuple[list[str], set[str]]:
-    """Group name per row, duplicate images (here and in the other sources) under one; conflicts.
-
-    A conflict is a group with members in two splits of the other sources already.
-    """
-    groups = frame["group"].astype(str).tolist()
-    images = [k for k, kind in enumerate(frame["kind"]) if kind == "image"]
-    known = others[others["kind"] == "image"]
-    hashes = known["duplicate_hash"].tolist() + [frame["duplicate_hash"].iloc[k] for k in images]
-    members = group_duplicates(hashes) if images else []
-    # The other sources come first, so their group names stay as they are.
-    name_of: dict[int, str] = {}
-    splits_of: dict[int, set[str]] = {}
-    for index, group, split in zip(
-        members, known["group"].astype(str), known["split"].astype(str), strict=False
-    ):
-        name_of.setdefault(index, group)
-        splits_of.setdefault(index, set()).add(split)
-    for k, index in zip(images, members[len(known) :], strict=True):
-        groups[k] = name_of.setdefault(index, groups[k])
-    conflicts = {name_of[index] for index, splits in splits_of.items() if len(splits) > 1}
-    return groups, conflicts
+def _without_conflicts(
+    frame: pd.DataFrame, others: pd.DataFrame, problems: list[Problem]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with their joined groups, less those that fit no split; ids of what is left out."""
+    grouping = join_groups(str(frame["source"].iloc[0]), frame, others)
+    frame = frame.assign(group=grouping.groups)
+    conflict = frame["group"].isin(grouping.conflicts)
+    for row in frame[conflict].itertuples():
+        reason = f"its group {row.group} (patient or copies) lies in two splits of other sources"
+        problems.append(Problem(row.image_id, reason))
+    if conflict.all():
+        raise DataError(
+            "every sample belongs to a group that lies in two splits of other sources already. "
+            "Prepare this source into an out_dir of its own, or first, before the others"
+        )
+    return frame[~conflict].copy(), frame.loc[conflict, "image_id"].tolist()
 
 
-def _pinned(frame: pd.DataFrame, others: pd.DataFrame) -> dict[str, str]:
-    """The split that other sources gave to groups that this one holds too."""
+def _pinned(frame: pd.DataFrame, others: pd.DataFrame, column: str) -> dict[str, Any]:
+    """The ``column`` (split or fold) that other sources gave to groups that this one holds too."""
     shared = others[others["group"].isin(set(frame["group"]))]
-    return dict(zip(shared["group"].astype(str), shared["split"].astype(str), strict=True))
+    return dict(zip(shared["group"].astype(str), shared[column].tolist(), strict=True))
 
 
-def _move(frame: pd.DataFrame, source_dir: Path, out_dir: Path) -> None:
-    for split in SPLITS:
-        (source_dir / split).mkdir(parents=True, exist_ok=True)
-    for row in frame.itertuples():
-        target, current = out_dir / row.path, find_sample(source_dir, row.image_id)
+def _folds(frame: pd.DataFrame, others: pd.DataFrame, options: SplitOptions) -> list[int]:
+    if not options.folds:
+        return [-1] * len(frame)
+    pinned = {g: fold for g, fold in _pinned(frame, others, "fold").items() if fold >= 0}
+    groups = frame["group"].tolist()
+    folds = assign_folds(groups, frame["label"].tolist(), options.folds, options.seed, pinned)
+    return [folds[group] for group in groups]
+
+
+def _move(frame: pd.DataFrame, left_out: list[str], source_dir: Path, out_dir: Path) -> None:
+    """Every sample to its split, what is left out back to pending, everything else away."""
+    for folder in (PENDING, *SPLITS):
+        (source_dir / folder).mkdir(parents=True, exist_ok=True)
+    targets = {row.image_id: out_dir / row.path for row in frame.itertuples()}
+    targets |= {image_id: source_dir / PENDING / f"{image_id}.npz" for image_id in left_out}
+    for image_id, target in targets.items():
+        current = find_sample(source_dir, image_id)
         if current is not None and current != target:
             os.replace(current, target)
+    sweep(source_dir, targets.values())
 
 
 def _write_summary(

@@ -6,7 +6,6 @@ and options, and whose samples are all there, is never prepared again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,15 @@ from typing import Any
 import numpy as np
 
 from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.housekeeping import (
+    PENDING,
+    find_sample,
+    forget_case,
+    ledger_path,
+    read_ledger,
+    reference_path,
+)
 from brainmtl.data.labels import derive_label
-from brainmtl.data.manifest import SPLITS
 from brainmtl.data.preprocess import (
     BACKGROUND_VALUE,
     CLIP_PERCENTILES,
@@ -29,8 +35,6 @@ from brainmtl.data.records import Case, CaseRef, Source
 from brainmtl.data.samples import write_reference, write_sample
 from brainmtl.errors import DataError
 from brainmtl.files import sha256, write_json
-
-PENDING = "pending"  # samples wait here until the splits are known
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,9 @@ def prepare_case(
     source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions
 ) -> dict[str, Any]:
     """Prepare one case and return its ledger entry; raises DataError with the file's name."""
-    ledger_path = source_dir / "cases" / f"{ref.case_id}.json"
     fingerprint = _fingerprint(ref, options)
-    ledger = _reusable(ledger_path, fingerprint, source_dir)
-    if ledger is not None:
+    ledger = read_ledger(source_dir, ref.case_id)
+    if ledger is not None and _is_complete(ledger, fingerprint, source_dir):
         return ledger | {"reused": True}
     try:
         case = source.load(ref)
@@ -67,12 +70,12 @@ def prepare_case(
         known = any(str(path) in message for path in ref.files)
         raise DataError(message if known else f"{ref.files[0]}: {message}") from error
     raw_hash = sha256(*ref.files)
+    # An older ledger must not vouch for newer samples, nor slices survive that the case lost.
+    forget_case(source_dir, ref.case_id)
     rows = [_write_slice(record, ref, raw_hash, source_dir, options) for record in slices]
     if case.mask is not None:
         volume = case.volume.restore(case.mask) if case.volume else case.mask[:, :, 0]
-        write_reference(
-            source_dir / "references" / f"{ref.case_id}.npz", np.ascontiguousarray(volume)
-        )
+        write_reference(reference_path(source_dir, ref.case_id), np.ascontiguousarray(volume))
     ledger = {
         "fingerprint": fingerprint,
         "case_id": ref.case_id,
@@ -83,17 +86,8 @@ def prepare_case(
         "slices_left_out": left_out,
         "rows": rows,
     }
-    write_json(ledger_path, ledger)
+    write_json(ledger_path(source_dir, ref.case_id), ledger)
     return ledger | {"reused": False}
-
-
-def find_sample(source_dir: Path, image_id: str) -> Path | None:
-    """Where a sample of this source lies now: pending or in one of the splits."""
-    for folder in (PENDING, *SPLITS):
-        path = source_dir / folder / f"{image_id}.npz"
-        if path.is_file():
-            return path
-    return None
 
 
 def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
@@ -111,15 +105,14 @@ def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
     return {"files": files, **identity, **settings}
 
 
-def _reusable(path: Path, fingerprint: dict[str, Any], source_dir: Path) -> dict[str, Any] | None:
-    try:
-        ledger = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
+def _is_complete(ledger: dict[str, Any], fingerprint: dict[str, Any], source_dir: Path) -> bool:
+    """Whether the case was prepared from these files and options, and all of it is still there."""
     if ledger.get("fingerprint") != fingerprint:
-        return None
-    complete = all(find_sample(source_dir, row["image_id"]) for row in ledger["rows"])
-    return ledger if complete else None
+        return False
+    with_mask = any(row["has_mask"] for row in ledger["rows"])
+    if with_mask and not reference_path(source_dir, ledger["case_id"]).is_file():
+        return False
+    return all(find_sample(source_dir, row["image_id"]) for row in ledger["rows"])
 
 
 def _slices(case: Case) -> tuple[list[SliceRecord], int]:
@@ -155,10 +148,6 @@ def _write_slice(
     if label is None:
         label = -1 if record.mask is None else derive_label(pixels, options.min_tumour_pixels)
     metadata = _metadata(image_id, record.prepared.geometry, ref, raw_hash)
-    for (
-        folder
-    ) in SPLITS:  # a sample of an earlier, different preparation must not survive beside this one
-        (source_dir / folder / f"{image_id}.npz").unlink(missing_ok=True)
     path = source_dir / PENDING / f"{image_id}.npz"
     write_sample(path, record.prepared.image, label, record.mask, metadata)
     row = {

@@ -24,7 +24,7 @@ from brainmtl.errors import DataError
 
 FREQUENCIES = 20  # per axis; 20 x 20 signs less that of the mean
 HASH_BITS = FREQUENCIES**2 - 1
-MAX_DISTANCE = 0.10  # share of differing bits up to which two images are copies
+MAX_DISTANCE = 0.12  # share of differing bits up to which two images are copies
 _WINDOW_SIZE = 64
 _WINDOW_DEVIATIONS = 2.2
 _BLOCK = 512  # rows compared at once: 512 x 20,000 float32 distances are 40 MB

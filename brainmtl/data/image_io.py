@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,16 +100,16 @@ def _read(picture: Picture) -> tuple[np.ndarray, bool]:
     """Pixels (H, W) or (H, W, channels: LA, RGB or RGBA), upright, and whether they were JPEG."""
     name = _name(picture)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns above 89 megapixels; the limit below is lower and an error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # A stream and not a path: Pillow 12 maps uncompressed TIFF files that it opens by path into
+        # memory, and then scrambles those whose orientation is a quarter turn.
+        with ExitStack() as stack:
+            if isinstance(picture, str | Path):
+                picture = stack.enter_context(open(picture, "rb"))
             Image.init()  # Image.open loads only the commonest plugins when formats are named
-            image = Image.open(picture, formats=FORMATS)
-        with image:
+            image = stack.enter_context(Image.open(picture, formats=FORMATS))
             _check_header(image, name)
             image.load()
-            values = _pixels(image)
-            values = _upright(values, _orientation(image))
+            values = _upright(_pixels(image), _orientation(image))
             return np.ascontiguousarray(values), image.format in ("JPEG", "MPO")
     except DataError:
         raise
@@ -183,6 +183,6 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
     """Undo EXIF ``orientation`` (1..8) on (H, W) or (H, W, channels)."""
-    turns = {3: 2, 4: 2, 6: 3, 7: 3, 8: 1, 5: 3}.get(orientation, 0)  # quarter turns to the left
+    turns = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)  # quarter turns to the left
     values = np.rot90(values, turns)
     return values[:, ::-1] if orientation in (2, 4, 5, 7) else values

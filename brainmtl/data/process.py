@@ -15,8 +15,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from brainmtl.data.assembly import SplitOptions, assemble_source, remove_stale
+from brainmtl.data.assembly import SplitOptions, assemble_source
 from brainmtl.data.cases import CaseOptions, prepare_case
+from brainmtl.data.housekeeping import remove_stale
 from brainmtl.data.records import CaseRef, Problem, Source
 from brainmtl.errors import DataError
 

@@ -55,7 +55,7 @@ def write_sample(
 
 def read_sample(path: str | Path) -> Sample:
     """Read one sample; :class:`DataError` names the file when it is missing or broken."""
-    arrays = _load(path)
+    arrays = load_arrays(path)
     try:
         return Sample(
             image=arrays["image"].astype(np.float32),
@@ -76,7 +76,7 @@ def write_reference(path: str | Path, mask: np.ndarray) -> None:
 
 def read_reference(path: str | Path) -> np.ndarray:
     """The reference mask written by :func:`write_reference`, uint8 {0, 1}."""
-    arrays = _load(path)
+    arrays = load_arrays(path)
     if "mask" not in arrays:
         raise DataError(f"{path} holds no reference mask: prepare the data again")
     return arrays["mask"]
@@ -87,7 +87,8 @@ def _save(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def _load(path: str | Path) -> dict[str, np.ndarray]:
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` as stored; :class:`DataError` names the file when it is broken."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

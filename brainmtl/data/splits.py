@@ -63,12 +63,17 @@ def assign_splits(
 
 
 def assign_folds(
-    groups: Sequence[str], labels: Sequence[int | None], folds: int, seed: int = 0
+    groups: Sequence[str],
+    labels: Sequence[int | None],
+    folds: int,
+    seed: int = 0,
+    pinned: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Give every group a cross-validation fold, 0..folds-1, of equal numbers of samples.
 
-    Grouped and stratified as :func:`assign_splits`. Raises ConfigError if ``folds`` is below 2 and
-    DataError if there are fewer groups than folds.
+    Grouped and stratified as :func:`assign_splits`; ``pinned`` groups keep their fold. Raises
+    ConfigError if ``folds`` is below 2 or a pinned fold is not among them, and DataError if there
+    are fewer groups than folds.
     """
     if folds < 2:
         raise ConfigError(
@@ -80,7 +85,13 @@ def assign_folds(
             f"split.folds={folds} needs as many groups (patients, or sets of duplicate images), "
             f"and there are {len(table)}. Use split.folds={max(len(table), 2)} or fewer."
         )
-    return _allocate(table, [1 / folds] * folds, {}, seed)
+    fixed = {group: fold for group, fold in (pinned or {}).items() if group in table}
+    if fixed and max(fixed.values()) >= folds:
+        raise ConfigError(
+            f"split.folds={folds}, but sources that share groups with this one have more folds. "
+            "Prepare all of them with the same split.folds."
+        )
+    return _allocate(table, [1 / folds] * folds, fixed, seed)
 
 
 @dataclass

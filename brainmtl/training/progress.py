@@ -50,8 +50,6 @@ class StageProgressBar(RichProgressBar):
 
 
 def _is_headline(name: str) -> bool:
-    return (
-        (name.startswith("train/loss")
-        and name.count("/") == 1)
-        or (name.startswith("val/") and name.count("/") == 1)
+    return (name.startswith("train/loss") and name.count("/") == 1) or (
+        name.startswith("val/") and name.count("/") == 1
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -207,6 +208,12 @@ def _plain(stage: StageConfig) -> dict[str, Any]:
 @contextmanager
 def _text_log(path: Path) -> Iterator[None]:
     """Everything that this package logs, in the stage's folder too."""
+    # Lightning's notes on accelerators and estimates, and advertisements, hide what matters.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Frozen parts are in eval mode on purpose.
+    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("brainmtl")

@@ -31,7 +31,9 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray = LPS) -> Path:
     return path
 
 
-def save_brats(folder: Path, case: str, image: np.ndarray | None = None, suffix: str = ".nii.gz") -> None:
+def save_brats(
+    folder: Path, case: str, image: np.ndarray | None = None, suffix: str = ".nii.gz"
+) -> None:
     """One case of BraTS 2017-2021: FLAIR and segmentation."""
     image = volume() if image is None else image
     save_nifti(folder / case / f"{case}_flair{suffix}", image)

@@ -166,7 +166,9 @@ def break_header(folder: Path) -> None:
 def break_affine(folder: Path) -> None:
     flat = LPS.copy()
     flat[2, 2] = 0
-    save_nifti(folder / "a_flair.nii.gz", volume(), flat)
+    image = nib.Nifti1Image(volume(), LPS)
+    image.set_sform(flat, 2)
+    image.to_filename(folder / "a_flair.nii.gz")
 
 
 def break_dimensions(folder: Path) -> None:
@@ -180,7 +182,7 @@ BREAKS = {
     break_values: "not a label map",
     break_bytes: "not a readable NIfTI",
     break_header: "states no orientation",
-    break_affine: "",
+    break_affine: "not invertible",
     break_dimensions: "expected 3 axes",
 }
 

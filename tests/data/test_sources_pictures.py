@@ -122,7 +122,7 @@ def test_kaggle_missing_folders_are_named(tmp_path: Path) -> None:
     save_picture(tmp_path / "yes" / "a.png")
     with pytest.raises(DataError, match=r"no folder named no beside yes/"):
         make_source("kaggle").discover(tmp_path)
-    with pytest.raises(DataError, match=r"no folder named healthy, ill.*positive="):
+    with pytest.raises(DataError, match=r"(?s)no folder named healthy, ill.*positive="):
         make_source("kaggle", positive=["ill"], negative=["healthy"]).discover(tmp_path)
     with pytest.raises(ConfigError, match="none twice"):
         make_source("kaggle", positive=["a"], negative=["A"])

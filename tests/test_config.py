@@ -1,0 +1,126 @@
+"""Every choice of every config group composes and instantiates; no key is without effect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from support import compose
+
+from brainmtl.config import CONF_DIR
+from brainmtl.errors import ConfigError
+from brainmtl.training.precision import resolve_precision
+from brainmtl.training.stages import stage_configs
+
+GROUPS = (
+    "augmentation",
+    "callbacks",
+    "data",
+    "experiment",
+    "loader",
+    "logger",
+    "loss",
+    "model",
+    "optimizer",
+    "precision",
+    "scheduler",
+    "stage",
+    "trainer",
+)
+CHOICES = [
+    (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
+]
+
+
+def _compose(*overrides: str) -> dict[str, Any]:
+    return compose("train", "run_dir=/nowhere", *overrides)
+
+
+def test_every_group_of_the_tree_is_listed() -> None:
+    """A new group must join GROUPS, or belong to another command."""
+    folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "split"}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
+def test_choice_composes(group: str, choice: str) -> None:
+    options = _compose(f"{group}={choice}")
+    assert stage_configs(options["stage"], options["loader"]["loader"])
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (group, choice)
+        for group, choice in CHOICES
+        if group in ("augmentation", "loss", "model", "optimizer", "scheduler")
+    ],
+    ids=lambda value: value,
+)
+def test_choice_instantiates_and_refuses_unknown_keys(group: str, choice: str) -> None:
+    values = _compose(f"{group}={choice}")[group]
+    made = instantiate(values)
+    if values.get("_partial_"):
+        arguments: list[Any] = [instantiate(_compose("model=unet_2m_fast")["model"])]
+        rates = {"encoder": 1e-3, "decoder": 1e-3, "head": 1e-3}
+        optimizer = instantiate(_compose("optimizer=adamw")["optimizer"])(*arguments, rates)
+        arguments = [*arguments, rates] if group == "optimizer" else [optimizer, 100]
+        assert made(*arguments) is not None
+        with pytest.raises(TypeError, match="no_such_key"):
+            instantiate(values | {"no_such_key": 1})(*arguments)
+    else:
+        with pytest.raises(Exception, match="no_such_key"):
+            instantiate(values | {"no_such_key": 1})
+
+
+@pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "callbacks"])
+def test_callbacks_instantiate(choice: str) -> None:
+    for values in _compose(f"callbacks={choice}")["callbacks"].values():
+        assert instantiate(values) is not None
+
+
+@pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "trainer"])
+def test_trainer_instantiates_where_its_device_is(choice: str, tmp_path: Path) -> None:
+    import torch
+
+    if choice == "gpu" and not torch.cuda.is_available():
+        from brainmtl.training.precision import resolve_accelerator
+
+        with pytest.raises(ConfigError, match="trainer=cpu"):
+            resolve_accelerator("gpu")
+        return
+    values = _compose(f"trainer={choice}")["trainer"]
+    trainer = instantiate(values, logger=False, default_root_dir=str(tmp_path))
+    assert trainer.gradient_clip_val == 1.0
+
+
+@pytest.mark.parametrize("choice", [c for g, c in CHOICES if g == "logger"])
+def test_logger_instantiates(choice: str, tmp_path: Path) -> None:
+    logger = instantiate(_compose(f"logger={choice}")["logger"])(save_dir=str(tmp_path))
+    assert Path(logger.log_dir).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["seg_warmup", "cls_head", "heads", "joint", "curriculum"])
+def test_quick_test_composes_with_every_stage(stage: str) -> None:
+    options = _compose("experiment=quick_test", f"stage={stage}")
+    full = _compose(f"stage={stage}")
+    default = full["loader"]["loader"]
+    quick = stage_configs(options["stage"], default)
+    for short, long in zip(quick, stage_configs(full["stage"], default), strict=True):
+        assert short.max_epochs < long.max_epochs
+
+
+def test_precision_is_never_a_silent_fallback() -> None:
+    with pytest.raises(ConfigError, match="needs a GPU"):
+        resolve_precision("16-mixed", "cpu")
+    with pytest.raises(ConfigError, match="one of auto"):
+        resolve_precision("half", "cpu")
+    assert resolve_precision("auto", "cpu") in ("bf16-mixed", "32-true")
+    assert resolve_precision("32-true", "cpu") == "32-true"
+
+
+def test_missing_value_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"raw_dir=\.\.\., source=\.\.\."):
+        compose("prepare")

@@ -1,0 +1,178 @@
+"""The real three-stage run on the prepared phantom: what moves, what is reused, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support import train_options
+
+from brainmtl.errors import ConfigError, DataError
+from brainmtl.training.checkpoints import load_model, read_checkpoint
+from brainmtl.training.curriculum import stage_key, train
+from brainmtl.training.runner import StageResult
+from brainmtl.training.stages import stage_configs
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def run(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[StageResult]:
+    """The curriculum, trained once for this file."""
+    run_dir = tmp_path_factory.mktemp("outputs") / "run"
+    return train(train_options(phantom_dir, run_dir))
+
+
+def _weights(result: StageResult, which: str = "best") -> Weights:
+    return read_checkpoint(getattr(result, which))["state_dict"]
+
+
+def _moved(before: Weights, after: Weights) -> set[str]:
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def test_stages_run_in_order_and_leave_their_files(run: list[StageResult]) -> None:
+    assert [result.name for result in run] == ["seg_warmup", "cls_head", "joint"]
+    for result in run:
+        assert result.best.is_file()
+        assert result.last.is_file()
+        assert "=" not in str(result.best)
+        record = json.loads((result.directory / "stage.json").read_text())
+        assert record["seconds"] > 0
+        assert record["monitor"] == result.monitor
+        assert list((result.directory / "tensorboard").glob("events*"))
+        assert "epoch" in (result.directory / "train.log").read_text() or record["history"]
+
+
+def test_frozen_head_does_not_move_in_seg_warmup(run: list[StageResult], phantom_dir: Path) -> None:
+    """The head of the warm-up equals the freshly initialised one, bit for bit."""
+    import pytorch_lightning as pl
+
+    from brainmtl.models import create_multi_task_model
+
+    options = read_checkpoint(run[0].best)["brainmtl"]["config"]
+    pl.seed_everything(options["seed"], verbose=False)
+    fresh = create_multi_task_model(**options["model"]).state_dict()
+    moved = _moved({f"model.{k}": v for k, v in fresh.items()}, _weights(run[0], "last"))
+    assert {key.split(".")[1] for key in moved} == {"encoder", "decoder"}
+
+
+def test_frozen_encoder_and_decoder_do_not_move_in_cls_head(run: list[StageResult]) -> None:
+    """Weights AND norm statistics are bit-equal before and after; the head's weights all moved."""
+    before, after = _weights(run[0]), _weights(run[1], "last")
+    moved = _moved(before, after)
+    assert any("running_mean" in key for key in before)
+    assert {key.split(".")[1] for key in moved} == {"head"}
+    assert moved == {key for key in before if key.startswith("model.head.")}
+
+
+def test_joint_moves_every_part(run: list[StageResult]) -> None:
+    moved = _moved(_weights(run[1]), _weights(run[2], "last"))
+    assert {key.split(".")[1] for key in moved} == {"encoder", "decoder", "head"}
+
+
+def test_checkpoint_describes_the_run(run: list[StageResult], phantom_dir: Path) -> None:
+    from brainmtl.data.manifest import manifest_hash
+    from brainmtl.data.preprocess import PREPROCESSING_VERSION
+
+    model, meta = load_model(run[2].best)
+    assert meta["preprocessing_version"] == PREPROCESSING_VERSION
+    assert meta["manifest_sha256"] == manifest_hash(phantom_dir)
+    assert meta["synthetic_training"] is True
+    assert meta["sources"] == ["phantom_brats", "phantom_kaggle"]
+    assert meta["config"]["stage"]["name"] == "joint"
+    assert not model.training
+
+
+def test_sweep_over_lambda_trains_one_task_stages_once(
+    run: list[StageResult], phantom_dir: Path
+) -> None:
+    """Another lambda, another run folder: the first two stages are reused, joint is trained."""
+    run_dir = run[0].directory.parents[1] / "lambda"
+    again = train(train_options(phantom_dir, run_dir, "loss.lambda_cls=0.1"))
+    assert [bool(result.reused_from) for result in again] == [True, True, False]
+    assert again[0].best.is_file()
+    assert again[0].best.is_relative_to(run_dir)
+    assert _weights(again[1]).keys() == _weights(run[1]).keys()
+    assert not _moved(_weights(again[1]), _weights(run[1]))
+
+
+def test_same_seed_same_weights_other_seed_other_weights(
+    run: list[StageResult], phantom_dir: Path
+) -> None:
+    outputs = run[0].directory.parents[1]
+    overrides = ("stage=seg_warmup", "reuse_stages=false")
+    same = train(train_options(phantom_dir, outputs / "same", *overrides))
+    other = train(train_options(phantom_dir, outputs / "other", *overrides, "seed=1"))
+    assert not _moved(_weights(run[0], "last"), _weights(same[0], "last"))
+    assert _moved(_weights(run[0], "last"), _weights(other[0], "last"))
+
+
+def test_resume_equals_the_uninterrupted_run(run: list[StageResult], phantom_dir: Path) -> None:
+    """Two epochs in one go, and one epoch plus ckpt_path for the second: the same weights."""
+    outputs = run[0].directory.parents[1]
+    # A constant schedule: cosine depends on the planned number of epochs.
+    base = ("stage=joint", "scheduler=constant", "reuse_stages=false")
+    whole = train(train_options(phantom_dir, outputs / "whole", *base, "epochs.joint=2"))
+    half = train(train_options(phantom_dir, outputs / "half", *base))
+    rest = train(
+        train_options(
+            phantom_dir, outputs / "rest", *base, "epochs.joint=2", f"ckpt_path={half[0].last}"
+        )
+    )
+    assert not _moved(_weights(whole[0], "last"), _weights(rest[0], "last"))
+
+
+def test_init_from_must_fit(run: list[StageResult], phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(
+        phantom_dir, tmp_path, "stage=joint", f"init_from={run[0].best}", "model.base_filters=8"
+    )
+    with pytest.raises(ConfigError, match=r"encoder.*here.*model="):
+        train(options)
+
+
+def test_missing_source_is_named_before_training(phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(phantom_dir, tmp_path, "data.cls_sources=[kaggle]")
+    with pytest.raises((ConfigError, DataError), match=r"kaggle.*phantom_kaggle"):
+        train(options)
+    assert not (tmp_path / "seg_warmup").exists()
+
+
+def test_ckpt_path_needs_a_single_stage(phantom_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage="):
+        train(train_options(phantom_dir, tmp_path, "ckpt_path=last.ckpt"))
+
+
+def test_not_a_checkpoint(phantom_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(DataError, match=r"broken\.ckpt"):
+        read_checkpoint(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(DataError, match="no checkpoint of brainmtl"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("loss.lambda_cls=3", True),
+        ("loss.dice_weight=0.7", False),
+        ("seed=7", False),
+        ("data.batch_size=4", False),
+        ("loader=alternating", True),
+        ("run_dir=/elsewhere", True),
+    ],
+)
+def test_stage_key_of_the_warm_up(
+    phantom_dir: Path, tmp_path: Path, override: str, same: bool
+) -> None:
+    """Exactly what decides the weights of the warm-up changes its key."""
+    keys = []
+    for overrides in ((), (override,)):
+        options = train_options(phantom_dir, tmp_path, *overrides)
+        stage = stage_configs(options["stage"], options["loader"]["loader"])[0]
+        keys.append(stage_key(options, stage, "scratch"))
+    assert (keys[0] == keys[1]) is same

@@ -1,0 +1,57 @@
+"""Stage descriptions: what is accepted, what is refused and with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from brainmtl.errors import ConfigError
+from brainmtl.training.stages import StageConfig, stage_configs
+
+VALID: dict[str, Any] = {
+    "name": "joint",
+    "train": ["encoder", "decoder", "head"],
+    "tasks": ["seg", "cls"],
+    "loader": None,
+    "learning_rates": {"encoder": 1e-4, "decoder": 3e-4, "head": 3e-4},
+    "max_epochs": 2,
+    "monitor": "val/combined",
+    "mode": "max",
+    "patience": 3,
+}
+
+
+def test_single_stage_takes_the_default_loader() -> None:
+    (stage,) = stage_configs(VALID, "alternating")
+    assert isinstance(stage, StageConfig)
+    assert stage.loader == "alternating"
+    assert stage.train == ("encoder", "decoder", "head")
+
+
+def test_order_decides() -> None:
+    stages = {"order": ["b", "a"], "a": VALID | {"name": "a"}, "b": VALID | {"name": "b"}}
+    assert [stage.name for stage in stage_configs(stages, "mixed")] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": []}, "non-empty subset"),
+        ({"train": ["neck"]}, "neck"),
+        ({"train": ["encoder", "encoder"]}, "encoder"),
+        ({"tasks": ["seg"]}, "head.*cls"),
+        ({"train": ["head"], "tasks": ["cls"], "mode": "best"}, "min or max"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"epochs": 3}, "epochs"),
+    ],
+)
+def test_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stage_configs(VALID | change, "mixed")
+
+
+@pytest.mark.parametrize("train", [["encoder"], ["decoder"], ["head"], ["encoder", "head"]])
+def test_any_subset_of_the_parts_can_train(train: list[str]) -> None:
+    (stage,) = stage_configs(VALID | {"train": train}, "mixed")
+    assert stage.train == tuple(train)
