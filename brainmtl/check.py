@@ -48,21 +48,22 @@ def check(options: dict[str, Any]) -> dict[str, Any]:
 
 def split_table(frame: pd.DataFrame) -> Table:
     """Samples, groups, labels and tumour ratio by source and split."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from brainmtl.data.manifest import SPLITS, display_name
 
-    table = Table(title="Prepared samples")
-    for column in ("source", "split"):
-        table.add_column(column)
-    counts = ("samples", "groups", "cases", "masks", "tumour", "no tumour", "no label")
-    for column in (*counts, "tumour ratio"):
-        table.add_column(column, justify="right")
+    table = Table(title="Prepared samples", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("source, split", overflow="fold", min_width=12)
+    counts = ("samples", "groups", "masks", "tumour", "no tumour", "no label")
+    for column in (*counts, "tumour ratio"):  # headings may wrap, numbers may not
+        table.add_column(column, justify="right", min_width=max(map(len, column.split())))
     for source, rows in frame.groupby(frame["source"].astype(str)):
         name = display_name(str(source), bool(rows["synthetic"].any()))
+        table.add_row(name)
         for split in (*SPLITS, "all"):
             part = rows if split == "all" else rows[rows["split"] == split]
-            table.add_row(name, split, *_counts(part), end_section=split == "all")
+            table.add_row(f"  {split}", *_counts(part), end_section=split == "all")
     return table
 
 
@@ -72,7 +73,6 @@ def _counts(part: pd.DataFrame) -> list[str]:
     numbers = [
         len(part),
         part["group"].nunique(),
-        part["case_id"].nunique(),
         int(part["has_mask"].sum()),
         *labels,
     ]
@@ -84,10 +84,11 @@ def statistics_table(
     statistics: dict[str, Any], seg_sources: list[str], cls_sources: list[str]
 ) -> Table:
     """What ``dataset.get_statistics()`` returns, one line a value."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     roles = f"brats: {', '.join(seg_sources) or '-'}; kaggle: {', '.join(cls_sources) or '-'}"
-    table = Table("statistic", "value", title=f"Statistics ({roles})")
+    table = Table("statistic", "value", title=f"Statistics ({roles})", box=SIMPLE_HEAD)
     for key, value in statistics.items():
         values = value if isinstance(value, dict) else {"": value}
         for name, number in values.items():

@@ -113,11 +113,13 @@ def _fetch(dataset: str, raw_dir: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        return "Kaggle's client is not installed (pip install -e '.[download]')"
+        return (
+            f"Kaggle's client is not installed ({error}). Install it: pip install -e '.[download]'"
+        )
     if isinstance(error, SystemExit):
         return (
-            "no Kaggle credentials. Create a token on your account page at kaggle.com and save it "
-            "as ~/.kaggle/kaggle.json"
+            "no Kaggle credentials. Run `kaggle auth login`, or create a token at "
+            "https://www.kaggle.com/settings/api"
         )
     return f"{type(error).__name__}: {error}"
 

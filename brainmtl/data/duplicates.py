@@ -6,9 +6,12 @@ joined against the earlier ones without opening their samples.
 
 The bits are the signs of the low-frequency DCT coefficients. A flip only changes the signs of odd
 frequencies and a transposition only swaps rows with columns, so the hashes of all 8 flips and
-quarter turns follow from one. Measured on the 253 pictures of Kaggle's brain MRI set and on 1,545
-slices of BraTS and LGG patients: copies differ in at most 5 % of the bits, other images in at least
-15 % (the closest: two sequences of one head, or like slices of two skull-stripped brains).
+quarter turns follow from one. Measured on the 253 pictures of Kaggle's brain MRI set: the 38 sets
+of copies differ in at most 5 % of the bits, other images in at least 15 %; among 1.2 million pairs
+of slices of different BraTS and LGG patients none came closer than 15.8 %. Of altered copies of 64
+pictures, 94 % were found after JPEG at quality 20, 92 % at half the size, 86 % stretched to
+224 x 224, 77 % after a gamma of 0.7 and 69 % after cutting 2 % off three sides; those missed are
+mostly pictures whose foreground is found differently after the change.
 """
 
 from __future__ import annotations

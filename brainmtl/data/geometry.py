@@ -41,14 +41,14 @@ class VolumeGeometry:
         affine = np.asarray(affine, dtype=float)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise DataError(f"affine {affine.tolist()} is not a finite 4x4 matrix")
-        axes = nib.orientations.ornt_transform(
-            nib.orientations.io_orientation(affine),
-            nib.orientations.axcodes2ornt(("L", "P", "S")),
-        )
-        if np.isnan(axes).any():
+        found = nib.orientations.io_orientation(affine)
+        if np.isnan(found).any():
             raise DataError(
                 f"affine {affine.tolist()} is singular: no orientation can be read from it"
             )
+        axes = nib.orientations.ornt_transform(
+            found, nib.orientations.axcodes2ornt(("L", "P", "S"))
+        )
         x, y, z = (int(size) for size in shape[:3])
         return cls(
             (x, y, z),

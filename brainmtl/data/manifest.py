@@ -63,9 +63,10 @@ def read_manifest(data_dir: str | Path) -> pd.DataFrame:
 
 def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:
     """Write the manifest in one step, rows sorted by source, case and position."""
-    ordered = frame[list(MANIFEST_COLUMNS)].sort_values(
-        ["source", "case_id", "position"], kind="stable"
-    )
+    # As text: categories would sort by their own order, which depends on how the frame came about.
+    keys = frame[["source", "case_id"]].astype(str).assign(position=frame["position"])
+    order = keys.reset_index(drop=True).sort_values(list(keys), kind="stable").index
+    ordered = frame[list(MANIFEST_COLUMNS)].iloc[order]
     with atomic_path(Path(data_dir) / FILE_NAME) as temporary:
         ordered.to_csv(temporary, index=False)
 

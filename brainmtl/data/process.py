@@ -8,12 +8,13 @@ interrupted and repeated: what is done is not done again, and a file has its fin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from brainmtl.data.assembly import SplitOptions, assemble_source
 from brainmtl.data.cases import CaseOptions, prepare_case
@@ -63,7 +64,7 @@ def process_dataset(
     out_dir.mkdir(parents=True, exist_ok=True)
     report = ProcessReport(source.name, problems=list(problems))
     # Two commands on one folder would overwrite each other's manifest.
-    with FileLock(out_dir / ".lock"):
+    with _locked(out_dir):
         ledgers = _prepare_all(
             source, refs, out_dir, case_options or CaseOptions(), workers, progress, report
         )
@@ -85,6 +86,20 @@ def process_dataset(
     report.samples = len(frame)
     report.slices_left_out = sum(ledger["slices_left_out"] for ledger in ledgers)
     return report
+
+
+@contextmanager
+def _locked(out_dir: Path) -> Iterator[None]:
+    lock = FileLock(out_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another preparation is at work in {out_dir}: waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def list_problems(problems: Sequence[Problem]) -> str:

@@ -40,7 +40,9 @@ def choose_panels(rows: Sequence[dict[str, Any]], cases: Sequence[dict[str, Any]
     if not scored:
         labelled = [row for row in rows if row["cls"] >= 0]
         hardest = sorted(labelled or rows, key=lambda row: (-_error(row), row["image_id"]))
-        return [Panel(_call(row), (row["image_id"],)) for row in hardest[:CLASSIFICATION_PANELS]]
+        # One picture per duplicate group: the same picture twice shows nothing new.
+        one_each = list({row["group"]: row for row in reversed(hardest)}.values())[::-1]
+        return [Panel(_call(row), (row["image_id"],)) for row in one_each[:CLASSIFICATION_PANELS]]
     picks = {"worst": scored[0], "median": scored[len(scored) // 2], "best": scored[-1]}
     names: dict[str, list[str]] = {}
     for name in ("best", "median", "worst"):
@@ -186,7 +188,7 @@ def _show(ax: Axes, image: np.ndarray) -> None:
 def _contours(ax: Axes, prediction: Prediction) -> None:
     # The reference is the wider line below: both stay visible where they coincide.
     masks = (
-        (prediction.reference, REFERENCE_COLOUR, 2.6),
+        (prediction.reference, REFERENCE_COLOUR, 2.2),
         (prediction.mask, PREDICTION_COLOUR, 1.0),
     )
     for mask, colour, width in masks:

@@ -72,9 +72,14 @@ class MultiTaskModule(pl.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Lightning does not call ``train()``; and dropout is drawn from (seed, epoch) alone."""
+        """Lightning does not call ``train()`` for a stage that starts."""
         self.model.train()
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout is drawn from (seed, step) alone, so that a resumed run repeats it."""
+        # Seeding once an epoch is not enough: Lightning opens the loader's iterator, which draws a
+        # number, before this epoch's hook in a resumed run and after it in an uninterrupted one.
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises :class:`NonFiniteLossError`."""

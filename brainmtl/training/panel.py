@@ -61,7 +61,11 @@ def _names(datamodule: Any) -> dict[str, str]:
 
 
 def _choose(datamodule: Any, per_source: int) -> dict[str, Any]:
-    """The same images every epoch: evenly spread over each label of each source."""
+    """The same images every epoch, half of them with tumour, spread over the patients.
+
+    Middles of equal shares and not the first and last rows: those are the ends of volumes, where a
+    slice shows little brain and less tumour.
+    """
     samples = []
     for loader in datamodule.val_dataloader():
         labels = loader.dataset.labels
@@ -69,11 +73,8 @@ def _choose(datamodule: Any, per_source: int) -> dict[str, Any]:
         for label in (1, 0):
             rows = np.flatnonzero(labels == label)
             count = min(len(rows), -(-per_source // 2))
-            chosen += (
-                [int(rows[k]) for k in np.linspace(0, len(rows) - 1, count).astype(int)]
-                if count
-                else []
-            )
+            middles = (np.arange(count) + 0.5) * len(rows) / max(count, 1)
+            chosen += [int(row) for row in rows[middles.astype(int)]]
         samples += [loader.dataset[k] for k in chosen[:per_source]]
     return multitask_collate(samples)
 

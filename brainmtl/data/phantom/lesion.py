@@ -192,10 +192,10 @@ def compartments(
 def _contrast(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
     """FLAIR intensity of oedema, core and necrosis for a kind of lesion."""
     if kind == "necrotic":
-        return rng.uniform(0.88, 1.12), rng.uniform(0.74, 1.04), rng.uniform(0.22, 0.6)
+        return rng.uniform(0.84, 1.08), rng.uniform(0.72, 1.02), rng.uniform(0.22, 0.58)
     if kind == "infiltrative":
-        return rng.uniform(0.86, 1.02), rng.uniform(0.88, 1.06), 0.0
-    return rng.uniform(0.8, 0.96), rng.uniform(0.22, 0.46), 0.0
+        return rng.uniform(0.82, 0.98), rng.uniform(0.85, 1.03), 0.0
+    return rng.uniform(0.8, 0.95), rng.uniform(0.22, 0.46), 0.0
 
 
 def paint_lesion(

@@ -1,0 +1,166 @@
+"""The LightningModule and its observers: scores by source, logs, stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from support import compose, train_options
+
+from brainmtl.data.collate import multitask_collate
+from brainmtl.errors import ConfigError
+from brainmtl.models.multitask import MultiTaskOutput
+from brainmtl.training.curriculum import train
+from brainmtl.training.module import NonFiniteLossError
+from brainmtl.training.runner import StageResult, make_datamodule, make_module
+from brainmtl.training.scores import SourceScores, role_means
+from brainmtl.training.stages import stage_configs
+
+SIZE = 16
+
+
+def _sample(rng: np.random.Generator, source: str, name: str, masked: bool) -> dict[str, Any]:
+    mask = torch.from_numpy((rng.random((SIZE, SIZE)) < 0.3).astype(np.uint8)) if masked else None
+    return {
+        "image": torch.zeros(1, SIZE, SIZE),
+        "mask": mask,
+        "cls": int(rng.integers(-1, 2)),
+        "has_label": True,
+        "source": source,
+        "has_mask": masked,
+        "image_id": name,
+    }
+
+
+def _batches(rng: np.random.Generator) -> list[dict[str, Any]]:
+    samples = [_sample(rng, "a", f"case{k % 3}_z{k:03d}", True) for k in range(12)]
+    samples += [_sample(rng, "b", f"photo{k}", False) for k in range(9)]
+    for sample in samples:
+        sample["has_label"] = sample["cls"] >= 0
+    return [multitask_collate(samples[k : k + 5]) for k in range(0, len(samples), 5)]
+
+
+def test_scores_by_source_equal_brute_force() -> None:
+    """Dice per case over all its slices, ROC-AUC and balanced accuracy of scikit-learn."""
+    rng = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
+    scores, cases, labels = SourceScores(), {}, {"a": [], "b": []}
+    for batch in _batches(rng):
+        count = len(batch["images"])
+        output = MultiTaskOutput(
+            torch.randn(count, 1, SIZE, SIZE, generator=generator),
+            torch.randn(count, 2, generator=generator),
+        )
+        scores.update(output, batch)
+        probability = torch.softmax(output.cls, 1)[:, 1].numpy()
+        for k, name in enumerate(batch["image_ids"]):
+            if batch["has_masks"][k]:
+                pair = (output.seg[k, 0].numpy() >= 0, batch["masks"][k].numpy() == 1)
+                cases.setdefault(name.split("_")[0], []).append(pair)
+            if batch["has_labels"][k]:
+                row = (int(batch["cls_labels"][k]), float(probability[k]))
+                labels[batch["sources"][k]].append(row)
+    found = scores.compute()
+    expected = []
+    for pairs in cases.values():
+        predicted, true = (np.stack(part) for part in zip(*pairs, strict=True))
+        expected.append(2 * (predicted & true).sum() / (predicted.sum() + true.sum()))
+    assert found["a"]["dice"] == pytest.approx(np.mean(expected))
+    for source, rows in labels.items():
+        truth, score = (np.array(part) for part in zip(*rows, strict=True))
+        assert found[source]["roc_auc"] == pytest.approx(roc_auc_score(truth, score))
+        accuracy = balanced_accuracy_score(truth, score >= 0.5)
+        assert found[source]["balanced_accuracy"] == pytest.approx(accuracy)
+    assert "dice" not in found["b"]
+    assert scores.compute() == {}
+
+
+def test_monitors_are_means_over_sources_and_not_pooled() -> None:
+    found = {
+        "brats": {"dice": 0.8, "balanced_accuracy": 0.99, "roc_auc": 1.0},
+        "lgg": {"dice": 0.6},
+        "kaggle": {"balanced_accuracy": 0.7, "roc_auc": 0.75},
+    }
+    means = role_means(found, ["brats", "lgg"], ["kaggle"], (0.5, 0.5))
+    assert means["seg_dice"] == pytest.approx(0.7)
+    assert means["cls_balanced_accuracy"] == pytest.approx(0.7)
+    assert means["cls_roc_auc"] == pytest.approx(0.75)
+    assert means["combined"] == pytest.approx(0.7)
+    assert role_means({"kaggle": {}}, ["brats"], ["kaggle"]) == {}
+
+
+@pytest.fixture(scope="module")
+def observed(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> StageResult:
+    """A joint stage with the default callbacks and TensorBoard."""
+    run_dir = tmp_path_factory.mktemp("observed") / "run"
+    options = train_options(phantom_dir, run_dir, "stage=joint", "callbacks=default")
+    return train(options)[0]
+
+
+def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(observed.directory / "tensorboard"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    wanted = {"train/loss", "train/loss_seg", "train/loss_cls", "val/combined", "val/seg_dice"}
+    wanted |= {f"train/loss_{t}/phantom_brats" for t in ("seg", "cls")}
+    wanted |= {"train/loss_cls/phantom_kaggle", "val/loss_cls/phantom_kaggle"}
+    wanted |= {"val/dice/phantom_brats", "val/roc_auc/phantom_kaggle"}
+    wanted |= {f"lr/{part}" for part in ("encoder", "decoder", "head", "head_no_decay")}
+    wanted |= {f"grad_norm/{part}" for part in ("encoder", "decoder", "head")}
+    assert wanted <= scalars
+    assert "train/loss_seg/phantom_kaggle" not in scalars
+    assert events.Tags()["images"] == ["validation"]
+    rates = {p: events.Scalars(f"lr/{p}")[0].value for p in ("encoder", "decoder", "head")}
+    assert rates["decoder"] == pytest.approx(3 * rates["encoder"])
+    assert rates["head"] == pytest.approx(3 * rates["encoder"])
+
+
+def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:
+    from PIL import Image
+
+    panel = np.asarray(Image.open(observed.directory / "figures/validation.png").convert("RGB"))
+    assert min(panel.shape[:2]) > 300
+    # The drawn colours: a true contour in lime, of the source that has masks.
+    lime = (panel[..., 1] > 200) & (panel[..., 0] < 100) & (panel[..., 2] < 100)
+    assert lime.sum() > 20
+
+
+def test_text_log_names_every_epoch(observed: StageResult) -> None:
+    text = (observed.directory / "train.log").read_text(encoding="utf-8")
+    assert "joint epoch 1/1" in text
+    assert "val/combined" in text
+
+
+def test_non_finite_loss_stops_with_a_clear_message(phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(phantom_dir, tmp_path, "stage=joint")
+    (stage,) = stage_configs(options["stage"], "mixed")
+    datamodule = make_datamodule(options, stage)
+    module = make_module(options, stage, datamodule)
+    batch = next(iter(datamodule.train_dataloader()))
+    with torch.no_grad():
+        next(module.model.decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"nan.*joint.*learning rates"):
+        module.training_step(batch, 0)
+
+
+def test_monitor_that_never_appears_is_explained(phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(
+        phantom_dir, tmp_path, "stage=seg_warmup", "stage.monitor=val/no_such_metric"
+    )
+    with pytest.raises((ConfigError, RuntimeError), match="val/no_such_metric"):
+        train(options)
+
+
+def test_composed_class_weights_reach_the_loss(phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(phantom_dir, tmp_path, "stage=joint", "loader.balance_labels=false")
+    (stage,) = stage_configs(options["stage"], "mixed")
+    datamodule = make_datamodule(options, stage)
+    module = make_module(options, stage, datamodule)
+    assert torch.equal(module.loss.class_weights, datamodule.class_weights())
+    assert compose("train", "run_dir=x")["loss"]["class_weights"] == "auto"
