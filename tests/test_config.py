@@ -47,7 +47,7 @@ def test_every_group_of_the_tree_is_listed() -> None:
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
 def test_choice_composes(group: str, choice: str) -> None:
     options = _compose(f"{group}={choice}")
-    assert stage_configs(options["stage"], options["loader"]["loader"])
+    assert stage_configs(options["stage"], options["loader"])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_logger_instantiates(choice: str, tmp_path: Path) -> None:
 def test_quick_test_composes_with_every_stage(stage: str) -> None:
     options = _compose("experiment=quick_test", f"stage={stage}")
     full = _compose(f"stage={stage}")
-    default = full["loader"]["loader"]
+    default = full["loader"]
     quick = stage_configs(options["stage"], default)
     for short, long in zip(quick, stage_configs(full["stage"], default), strict=True):
         assert short.max_epochs < long.max_epochs

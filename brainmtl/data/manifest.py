@@ -51,14 +51,16 @@ def read_manifest(data_dir: str | Path) -> pd.DataFrame:
             f"{path} is missing: {data_dir} is no prepared folder. Make one with "
             f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
         )
+    # Text first: read as a category, patients 001 and 002 would become the numbers 1 and 2.
+    dtypes = {k: "string" if v == "category" else v for k, v in MANIFEST_COLUMNS.items()}
     try:
-        frame = pd.read_csv(path, dtype=MANIFEST_COLUMNS, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the data again") from error
     missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}: prepare the data again")
-    return frame
+    return frame.astype({k: v for k, v in MANIFEST_COLUMNS.items() if v == "category"})
 
 
 def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:

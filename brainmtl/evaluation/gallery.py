@@ -41,8 +41,11 @@ def choose_panels(rows: Sequence[dict[str, Any]], cases: Sequence[dict[str, Any]
         labelled = [row for row in rows if row["cls"] >= 0]
         hardest = sorted(labelled or rows, key=lambda row: (-_error(row), row["image_id"]))
         # One picture per duplicate group: the same picture twice shows nothing new.
-        one_each = list({row["group"]: row for row in reversed(hardest)}.values())[::-1]
-        return [Panel(_call(row), (row["image_id"],)) for row in one_each[:CLASSIFICATION_PANELS]]
+        one_each: dict[str, dict[str, Any]] = {}
+        for row in hardest:
+            one_each.setdefault(row["group"], row)
+        shown = list(one_each.values())[:CLASSIFICATION_PANELS]
+        return [Panel(_call(row), (row["image_id"],)) for row in shown]
     picks = {"worst": scored[0], "median": scored[len(scored) // 2], "best": scored[-1]}
     names: dict[str, list[str]] = {}
     for name in ("best", "median", "worst"):

@@ -127,14 +127,13 @@ def remarks(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any], split: st
 
 
 def _untrained(meta: dict[str, Any]) -> list[str]:
-    """A sentence per task whose part this stage leaves as it was."""
-    stage = meta["config"].get("stage") or {}
+    """A sentence per task whose part neither this stage nor one before it trained."""
     tasks = {"decoder": "segmentation", "head": "classification"}
     return [
-        f"Stage {meta.get('stage')} does not train the {part}: the {task} figures are those of the "
-        "weights that it started from, random ones if no earlier stage trained them."
+        f"No stage up to {meta.get('stage')} has trained the {part}: the {task} figures are those of "
+        "random weights."
         for part, task in tasks.items()
-        if stage.get("train") and part not in stage["train"]
+        if part not in meta["trained_parts"]
     ]
 
 

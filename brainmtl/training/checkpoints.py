@@ -45,7 +45,7 @@ def load_model(path: str | Path) -> tuple[MultiTaskModel, dict[str, Any]]:
     """The model of a checkpoint, in eval mode on the CPU, and the run's description.
 
     The description holds ``config`` (resolved), ``preprocessing_version``, ``manifest_sha256``,
-    ``stage``, ``sources`` and ``synthetic_training``.
+    ``stage``, and ``sources``, ``trained_parts`` and ``synthetic_training`` of this and earlier stages.
     """
     checkpoint = read_checkpoint(path)
     metadata = checkpoint["brainmtl"]

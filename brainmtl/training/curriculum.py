@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 # What decides the weights of a stage, beside the stage itself, its data and where it started.
 DECIDING = (
     "data",
-    "loader",
     "augmentation",
     "model",
     "loss",
@@ -46,7 +45,7 @@ def train(options: Options) -> list[StageResult]:
     Raises:
         ConfigError, DataError: bad options or data.
     """
-    stages = stage_configs(options["stage"], options["loader"]["loader"])
+    stages = stage_configs(options["stage"], options["loader"])
     if options["ckpt_path"] and len(stages) > 1:
         raise ConfigError("ckpt_path=... goes on with one stage: name it with stage=... too")
     run_dir = Path(options["run_dir"])
@@ -77,8 +76,6 @@ def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
         deciding["loss"] = {
             name: value for name, value in options["loss"].items() if name != "lambda_cls"
         }
-    if stage.loader != options["loader"]["loader"]:
-        deciding["loader"] = {**options["loader"], "loader": stage.loader}
     deciding |= {
         "stage": vars(stage),
         "origin": origin,

@@ -46,8 +46,7 @@ class StageResult:
 
 def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule:
     """The datamodule of a stage, checked: every role that the stage needs has training samples."""
-    loader = dict(options["loader"]) | {"loader": stage.loader}
-    datamodule = instantiate(options["data"], **loader, augmentation=_augmentation(options))
+    datamodule = instantiate(options["data"], **stage.loader, augmentation=_augmentation(options))
     datamodule.setup("fit")
     if not datamodule.val_names:
         raise ConfigError(
@@ -73,15 +72,17 @@ def run_stage(
     with _text_log(directory / "train.log"):
         pl.seed_everything(options["seed"], workers=True, verbose=False)
         datamodule = make_datamodule(options, stage)
-        module = make_module(options, stage, datamodule)
-        if init_from is not None:
-            found = load_weights(
-                module.model, read_checkpoint(init_from)["state_dict"], str(init_from)
-            )
+        start = read_checkpoint(init_from) if init_from else None
+        module = make_module(options, stage, datamodule, start["brainmtl"] if start else None)
+        if start is not None:
+            found = load_weights(module.model, start["state_dict"], str(init_from))
             log.info("stage %s starts from %s", stage.name, found)
         trainer, checkpoint = make_trainer(options, stage, directory)
         log.info(
-            "stage %s: train %s on %s batches", stage.name, ", ".join(stage.train), stage.loader
+            "stage %s: train %s on %s batches",
+            stage.name,
+            ", ".join(stage.train),
+            stage.loader["loader"],
         )
         started = time.perf_counter()
         trainer.fit(
@@ -92,16 +93,24 @@ def run_stage(
 
 
 def make_module(
-    options: Options, stage: StageConfig, datamodule: MultiTaskDataModule
+    options: Options,
+    stage: StageConfig,
+    datamodule: MultiTaskDataModule,
+    start: dict[str, Any] | None = None,
 ) -> MultiTaskModule:
-    """The LightningModule of a stage, with its class weights resolved from the manifest."""
+    """The LightningModule of a stage, with its class weights resolved from the manifest.
+
+    ``start`` describes the checkpoint that the weights come from: what trained them counts too.
+    """
     model_options = {name: value for name, value in options["model"].items() if name != "_target_"}
     loss = instantiate(options["loss"])
     if loss.needs_class_weights:
         loss.set_class_weights(datamodule.class_weights())
+    start = start or {}
     rows = datamodule.manifest
-    sources = sorted({*datamodule.train_dataset.source_names})
-    kinds = set(rows[rows["source"].isin(sources)]["synthetic"])
+    sources = sorted({*datamodule.train_dataset.source_names, *start.get("sources", [])})
+    kinds = {int(kind) for kind in rows[rows["source"].isin(sources)]["synthetic"]}
+    kinds |= {1} if start.get("synthetic_training") else set()
     if kinds == {0, 1}:
         log.warning("this run mixes real and synthetic data: %s", ", ".join(sources))
     metadata = {
@@ -109,7 +118,8 @@ def make_module(
         "preprocessing_version": PREPROCESSING_VERSION,
         "manifest_sha256": datamodule.manifest_sha256,
         "stage": stage.name,
-        "sources": sources,
+        "sources": sources,  # of this stage and of those that its weights come from
+        "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),
         "synthetic_training": 1 in kinds,
     }
     return MultiTaskModule(

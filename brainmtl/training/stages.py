@@ -17,15 +17,15 @@ class StageConfig:
     """One stage of the curriculum.
 
     ``train`` are the parts that learn (the others are frozen, weights and norm statistics),
-    ``tasks`` the losses that count, ``loader`` the kind of training batches, ``learning_rates`` one
-    rate per part, ``monitor`` the metric that chooses ``best.ckpt`` and stops the stage after
+    ``tasks`` the losses that count, ``loader`` the loader options of its training batches,
+    ``learning_rates`` one rate per part, ``monitor`` the metric that chooses ``best.ckpt`` and stops the stage after
     ``patience`` epochs without a better value.
     """
 
     name: str
     train: tuple[str, ...]
     tasks: tuple[str, ...]
-    loader: str
+    loader: dict[str, Any]
     learning_rates: dict[str, float]
     max_epochs: int
     monitor: str
@@ -53,7 +53,7 @@ class StageConfig:
             raise ConfigError(f"stage {self.name}: max_epochs={self.max_epochs} must be 1 or more")
 
 
-def stage_configs(stage: Mapping[str, Any], default_loader: str) -> list[StageConfig]:
+def stage_configs(stage: Mapping[str, Any], default_loader: dict[str, Any]) -> list[StageConfig]:
     """The stages in order: those of ``stage.order``, or the single one that ``stage`` describes.
 
     A stage with ``loader: null`` takes ``default_loader``.

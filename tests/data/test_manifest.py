@@ -39,6 +39,14 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(tmp_path: Path) -> None
     assert (row["case_id"], row["group"]) == ("NA", "1e5")
 
 
+def test_numbered_patients_keep_their_zeros(tmp_path: Path) -> None:
+    frame = both_sources(tmp_path)
+    numbers = [f"{k:03d}" for k in range(len(frame))]
+    write_manifest(tmp_path, frame.assign(case_id=numbers, group=numbers))
+    assert read_manifest(tmp_path)["group"].tolist() == numbers
+    assert set(read_manifest(tmp_path)["case_id"]) == set(numbers)
+
+
 def test_missing_or_bad_manifests_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest\.csv is missing.*brainmtl\.prepare"):
         read_manifest(tmp_path)

@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn import metrics as reference
 
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.samples import read_reference, read_sample
+from brainmtl.data.samples import read_reference, read_sample, write_sample
 from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.evaluation.predict import predict_split
 from brainmtl.evaluation.run import evaluate
@@ -262,9 +262,9 @@ def test_network_that_returns_nan_is_named(model: Any, data_dir: Path, tmp_path:
         ({"manifest_sha256": "0" * 64}, "test", "not the one of training"),
         ({}, "all", "was trained on"),
         (
-            {"config": {"model": tiny.MODEL, "stage": {"train": ["encoder", "decoder"]}}},
+            {"trained_parts": ["decoder", "encoder"]},
             "test",
-            "does not train the head: the classification",
+            "has trained the head: the classification",
         ),
     ],
 )
@@ -286,6 +286,26 @@ def test_missing_sample_and_reference_are_named(model: Any, tmp_path: Path) -> N
         evaluate(path, folder, sources=["lgg"], progress=False)
     (folder / "kaggle" / "test" / "photo_05.npz").unlink()
     with pytest.raises(DataError, match=r"photo_05\.npz"):
+        evaluate(path, folder, sources=["kaggle"], progress=False)
+
+
+@pytest.mark.parametrize("what", ["version", "channels"])
+def test_sample_that_does_not_fit_the_checkpoint(what: str, model: Any, tmp_path: Path) -> None:
+    folder = tiny.write_folder(tmp_path / "data")
+    path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, folder)
+    sample_path = folder / "kaggle" / "test" / "photo_02.npz"
+    sample = read_sample(sample_path)
+    image, metadata = sample.image, sample.metadata
+    if what == "version":
+        metadata["preprocessing_version"] = "0"
+    else:
+        image = np.repeat(image, 3, axis=0)
+    write_sample(sample_path, image, sample.label, None, metadata)
+    expected = {
+        "version": "preprocessing version 0.*prepare",
+        "channels": "has 3 channels.*takes 1",
+    }
+    with pytest.raises(DataError, match=rf"photo_02\.npz.*{expected[what]}"):
         evaluate(path, folder, sources=["kaggle"], progress=False)
 
 

@@ -52,7 +52,7 @@ def test_without_masks_the_worst_errors_come_first_and_duplicates_once() -> None
     rows = [
         row("right", 0, None, cls=1, probability=0.9),
         row("missed", 0, None, cls=1, probability=0.1, group="g"),
-        row("missed_copy", 0, None, cls=1, probability=0.12, group="g"),
+        row("missed_copy", 0, None, cls=1, probability=0.95, group="g"),
         row("invented", 0, None, cls=0, probability=0.8),
         row("unlabelled", 0, None),
     ]

@@ -161,6 +161,7 @@ def write_checkpoint(path: Path, model: MultiTaskModel, folder: Path, **changes:
         "stage": "joint",
         "synthetic_training": True,
         "sources": ["phantom_brats"],
+        "trained_parts": ["decoder", "encoder", "head"],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {f"model.{name}": value for name, value in model.state_dict().items()}

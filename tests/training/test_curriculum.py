@@ -82,6 +82,8 @@ def test_checkpoint_describes_the_run(run: list[StageResult], phantom_dir: Path)
     assert meta["manifest_sha256"] == manifest_hash(phantom_dir)
     assert meta["synthetic_training"] is True
     assert meta["sources"] == ["phantom_brats", "phantom_kaggle"]
+    assert meta["trained_parts"] == ["decoder", "encoder", "head"]
+    assert read_checkpoint(run[0].best)["brainmtl"]["trained_parts"] == ["decoder", "encoder"]
     assert meta["config"]["stage"]["name"] == "joint"
     assert not model.training
 
@@ -173,6 +175,6 @@ def test_stage_key_of_the_warm_up(
     keys = []
     for overrides in ((), (override,)):
         options = train_options(phantom_dir, tmp_path, *overrides)
-        stage = stage_configs(options["stage"], options["loader"]["loader"])[0]
+        stage = stage_configs(options["stage"], options["loader"])[0]
         keys.append(stage_key(options, stage, "scratch"))
     assert (keys[0] == keys[1]) is same

@@ -139,7 +139,7 @@ def test_text_log_names_every_epoch(observed: StageResult) -> None:
 
 def test_non_finite_loss_stops_with_a_clear_message(phantom_dir: Path, tmp_path: Path) -> None:
     options = train_options(phantom_dir, tmp_path, "stage=joint")
-    (stage,) = stage_configs(options["stage"], "mixed")
+    (stage,) = stage_configs(options["stage"], options["loader"])
     datamodule = make_datamodule(options, stage)
     module = make_module(options, stage, datamodule)
     batch = next(iter(datamodule.train_dataloader()))
@@ -159,7 +159,7 @@ def test_monitor_that_never_appears_is_explained(phantom_dir: Path, tmp_path: Pa
 
 def test_composed_class_weights_reach_the_loss(phantom_dir: Path, tmp_path: Path) -> None:
     options = train_options(phantom_dir, tmp_path, "stage=joint", "loader.balance_labels=false")
-    (stage,) = stage_configs(options["stage"], "mixed")
+    (stage,) = stage_configs(options["stage"], options["loader"])
     datamodule = make_datamodule(options, stage)
     module = make_module(options, stage, datamodule)
     assert torch.equal(module.loss.class_weights, datamodule.class_weights())

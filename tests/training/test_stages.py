@@ -9,6 +9,7 @@ import pytest
 from brainmtl.errors import ConfigError
 from brainmtl.training.stages import StageConfig, stage_configs
 
+MIXED = {"loader": "mixed"}
 VALID: dict[str, Any] = {
     "name": "joint",
     "train": ["encoder", "decoder", "head"],
@@ -23,15 +24,15 @@ VALID: dict[str, Any] = {
 
 
 def test_single_stage_takes_the_default_loader() -> None:
-    (stage,) = stage_configs(VALID, "alternating")
+    (stage,) = stage_configs(VALID, {"loader": "alternating"})
     assert isinstance(stage, StageConfig)
-    assert stage.loader == "alternating"
+    assert stage.loader == {"loader": "alternating"}
     assert stage.train == ("encoder", "decoder", "head")
 
 
 def test_order_decides() -> None:
     stages = {"order": ["b", "a"], "a": VALID | {"name": "a"}, "b": VALID | {"name": "b"}}
-    assert [stage.name for stage in stage_configs(stages, "mixed")] == ["b", "a"]
+    assert [stage.name for stage in stage_configs(stages, MIXED)] == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -48,10 +49,10 @@ def test_order_decides() -> None:
 )
 def test_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        stage_configs(VALID | change, "mixed")
+        stage_configs(VALID | change, MIXED)
 
 
 @pytest.mark.parametrize("train", [["encoder"], ["decoder"], ["head"], ["encoder", "head"]])
 def test_any_subset_of_the_parts_can_train(train: list[str]) -> None:
-    (stage,) = stage_configs(VALID | {"train": train}, "mixed")
+    (stage,) = stage_configs(VALID | {"train": train}, MIXED)
     assert stage.train == tuple(train)

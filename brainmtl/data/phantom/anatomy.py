@@ -165,11 +165,11 @@ def add_harmless_findings(
     flair = flair + (cap + spot) * np.clip(tissue.wm, 0, 1) ** 1.5 * (tissue.brain_sdf > 5)
     if rng.random() < 0.35:  # fluid that flows is not nulled
         flow = np.clip(gaussian_field(rng, axes, 10.0) - 0.4, 0, 1.5)
-        flair += rng.uniform(0.15, 0.5) * flow * tissue.csf * (tissue.ventricle_sdf > 0.5)
-    if rng.random() < 0.7:  # susceptibility and pulsation pile up signal at the surface
+        flair += rng.uniform(0.2, 0.5) * flow * tissue.csf * (tissue.ventricle_sdf > 0.5)
+    if rng.random() < 0.8:  # susceptibility and pulsation pile up signal at the surface
         pile = np.clip(gaussian_field(rng, axes, 13.0) - 0.7, 0, 1.2)
         flair += (
-            rng.uniform(0.15, 0.5)
+            rng.uniform(0.2, 0.5)
             * pile
             * np.exp(-np.clip(tissue.brain_sdf, 0, None) / 7)
             * tissue.brain

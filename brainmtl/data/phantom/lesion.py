@@ -108,8 +108,8 @@ def _box(centre: np.ndarray, half: float) -> tuple[slice, ...]:
 def grow_lesion(atlas: Atlas, anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
     """Draw a lesion and push the tissue of ``anatomy`` (changed in place) aside for it."""
     centre = draw_centre(atlas, anatomy, rng)
-    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.46, 0.36, 0.18]))
-    radius = float(rng.uniform(13, 22))
+    kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.44, 0.28, 0.28]))
+    radius = float(rng.uniform(13, 23))
     reach = radius * float(
         rng.uniform(0.15, 0.5) if kind == "infiltrative" else rng.uniform(0.4, 1.1)
     )
@@ -192,10 +192,10 @@ def compartments(
 def _contrast(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
     """FLAIR intensity of oedema, core and necrosis for a kind of lesion."""
     if kind == "necrotic":
-        return rng.uniform(0.84, 1.08), rng.uniform(0.72, 1.02), rng.uniform(0.22, 0.58)
+        return rng.uniform(0.93, 1.13), rng.uniform(0.82, 1.05), rng.uniform(0.15, 0.45)
     if kind == "infiltrative":
-        return rng.uniform(0.82, 0.98), rng.uniform(0.85, 1.03), 0.0
-    return rng.uniform(0.8, 0.95), rng.uniform(0.22, 0.46), 0.0
+        return rng.uniform(0.9, 1.03), rng.uniform(0.92, 1.06), 0.0
+    return rng.uniform(0.9, 1.03), rng.uniform(0.18, 0.36), 0.0
 
 
 def paint_lesion(

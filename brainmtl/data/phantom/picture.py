@@ -11,7 +11,6 @@ import numpy as np
 
 from brainmtl.files import atomic_path
 
-COLUMNS = 6
 DEFAULT_PATH = "docs/images/phantom.png"
 
 
@@ -31,7 +30,7 @@ def _show_volume(axis: Any, flair: np.ndarray, labels: np.ndarray) -> None:
     axis.set_title("tumour, mask drawn" if mask.any() else "healthy", fontsize=8)
 
 
-def draw(path: str | Path, seed: int = 0) -> None:
+def draw(path: str | Path, seed: int = 0, columns: int = 6) -> None:
     """Write a PNG: two rows of brats-like slices with mask contours, two of kaggle-like photographs."""
     import matplotlib
 
@@ -44,7 +43,7 @@ def draw(path: str | Path, seed: int = 0) -> None:
     from brainmtl.data.phantom.writer import PHOTO_STREAM, VOLUME_STREAM, is_healthy, subject_rng
 
     atlas = load_atlas()
-    figure, axes = plt.subplots(4, COLUMNS, figsize=(2 * COLUMNS, 9.2), layout="constrained")
+    figure, axes = plt.subplots(4, columns, figsize=(2 * columns, 9.2), layout="constrained")
     for i, axis in enumerate(axes[:2].flat):
         rng = subject_rng(seed, VOLUME_STREAM, i)
         _show_volume(axis, *render_volume(atlas, rng, tumour=not is_healthy(i, 0.25)))
@@ -69,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default=DEFAULT_PATH, help="PNG to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the phantom")
+    parser.add_argument("--columns", type=int, default=6, help="heads per row")
     options = parser.parse_args(arguments)
-    draw(options.out, options.seed)
+    draw(options.out, options.seed, options.columns)
     print(f"wrote {options.out} (synthetic)")
 
 

@@ -96,17 +96,17 @@ def render_volume(
         picture.axes,
         rng,
         rng.uniform(0.012, 0.035),
-        rng.uniform(0.05, 0.14),
+        rng.uniform(0.11, 0.23),
     )
     brain = picture.brain
     signal = signal ** rng.uniform(0.75, 1.35)  # sequences differ in contrast, not in scale alone
     scale = rng.uniform(250, 1400) / max(float(signal[brain].mean()), 1e-3)
     values = np.where(brain, np.clip(np.rint(signal * scale), 1, 32000), 0).astype(np.int16)
     labels = np.where(brain, picture.labels, 0).astype(np.uint8)
-    return _to_file_grid(values), _to_file_grid(labels)
+    return to_file_grid(values), to_file_grid(labels)
 
 
-def _to_file_grid(array: np.ndarray) -> np.ndarray:
+def to_file_grid(array: np.ndarray) -> np.ndarray:
     """Centre the in-plane crop in the file grid and turn left->right, posterior->anterior round."""
     array = array[:240, :240]
     pads = [

@@ -42,7 +42,7 @@ class PhantomConfig:
         if self.subjects < 0 or self.photos < 0 or self.subjects + self.photos == 0:
             raise ConfigError(
                 f"phantom subjects={self.subjects} photos={self.photos}: both must be >= 0 and one "
-                "of them above 0, for example subjects=24 photos=240"
+                "of them above 0, for example subjects=24 photos=160"
             )
         if not 0 <= self.healthy_fraction <= 1:
             raise ConfigError(
@@ -148,7 +148,7 @@ def write_phantom(
     *,
     subjects: int = 24,
     healthy_fraction: float = 0.33,
-    photos: int = 240,
+    photos: int = 160,
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,

@@ -96,7 +96,9 @@ class TableSource:
     def _ref(self, folder: Path, case_id: str, row: dict[str, str]) -> CaseRef:
         image = folder / row["image"]
         files = (image, folder / row["mask"]) if row["mask"] else (image,)
-        group = safe_id(row["group"] or _stem(Path(image.name)))
+        # Without a patient a case stands for itself; its file name alone (flair.nii.gz in a folder
+        # for each patient) would make one group of them all.
+        group = safe_id(row["group"]) if row["group"] else case_id
         kind = "volume" if is_nifti(image) else "image"
         label = int(row["label"]) if row["label"] else None
         if kind == "volume" and row["mask"] and label == 1:

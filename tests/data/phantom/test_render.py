@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from brainmtl.data.phantom.anatomy import draw_anatomy
+from brainmtl.data.phantom.anatomy import draw_anatomy, flair_contrast, sample_tissue
 from brainmtl.data.phantom.atlas import Atlas, load_atlas, signed_distance
 from brainmtl.data.phantom.lesion import (
     Compartments,
@@ -15,7 +15,14 @@ from brainmtl.data.phantom.lesion import (
     push_tissue,
 )
 from brainmtl.data.phantom.photo import MIN_LESION_MM2, render_photo, render_slice, window_8bit
-from brainmtl.data.phantom.render import acquire, brain_axes, draw_subject, render, render_volume
+from brainmtl.data.phantom.render import (
+    acquire,
+    brain_axes,
+    draw_subject,
+    render,
+    render_volume,
+    to_file_grid,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +66,29 @@ def test_healthy_volume_has_an_empty_mask(atlas: Atlas) -> None:
     assert flair.any()
 
 
-def test_orientation_of_the_file_grid(atlas: Atlas) -> None:
-    """The first voxel axis runs to the left, the second to posterior: frontal lobe at low y."""
+def test_lesion_lies_where_it_was_put_and_the_file_grid_turns_left_and_back(atlas: Atlas) -> None:
     subject = draw_subject(atlas, np.random.default_rng(3), tumour=True)
-    heights = np.array([subject.lesion.centre[2]])
-    picture = render(atlas, subject, brain_axes(subject.anatomy, heights), np.random.default_rng(0))
-    x, y, _ = (float(c.mean()) for c in np.nonzero(picture.labels))
-    # rendered with x to the right, y to the front, where the lesion was put
-    assert abs(picture.axes[0][round(x)] - subject.lesion.centre[0]) < 15
-    assert abs(picture.axes[1][round(y)] - subject.lesion.centre[1]) < 15
+    centre = subject.lesion.centre
+    axes = brain_axes(subject.anatomy, centre[2:])
+    picture = render(atlas, subject, axes, np.random.default_rng(0))
+    x, y, _ = (round(float(c.mean())) for c in np.nonzero(picture.labels))
+    assert abs(axes[0][x] - centre[0]) < 15
+    assert abs(axes[1][y] - centre[1]) < 15
+    # rendered x runs to the right and y to the front; files run left and back, as BraTS has it
+    turned = to_file_grid(picture.labels)
+    rows, columns, _ = (float(c.mean()) for c in np.nonzero(turned))
+    middle = [float(np.mean(np.nonzero(to_file_grid(picture.brain))[d])) for d in (0, 1)]
+    inside = [float(np.mean(axes[d][np.nonzero(picture.brain)[d]])) for d in (0, 1)]
+    assert turned.shape == (240, 240, 1)
+    assert turned.sum() == picture.labels.sum()
+    for place, mid, at, brain in zip((rows, columns), middle, centre, inside, strict=False):
+        assert np.sign(place - mid) == -np.sign(at - brain)
 
 
 def test_fluid_is_darker_than_white_and_white_than_grey(atlas: Atlas) -> None:
     rng = np.random.default_rng(5)
     subject = draw_subject(atlas, rng, tumour=False)
     axes = brain_axes(subject.anatomy, np.array([84.0, 87.0, 90.0]))
-    from brainmtl.data.phantom.anatomy import flair_contrast, sample_tissue
-
     tissue = sample_tissue(atlas, subject.anatomy, axes, rng)
     flair = flair_contrast(tissue, axes, rng)
     fluid, grey, white = (flair[m > 0.9].mean() for m in (tissue.csf, tissue.gm, tissue.wm))
@@ -101,9 +114,8 @@ def test_arrival_equals_distance_in_uniform_tissue_and_walks_round_barriers() ->
     level = np.sqrt(x**2 + y**2 + z**2) * 2 - 5
     free = geodesic_arrival(level, np.ones_like(level), 2.0, 14.0)
     near = (level > 0) & (level < 12)
-    error = free[near] / np.maximum(level[near], 2) - 1
-    assert error.min() > -0.6  # starts are sub-voxel
-    assert np.percentile(error, 99) < 0.2
+    # chamfer steps overestimate by at most about a tenth, sub-voxel starts by a fraction of a step
+    assert (np.abs(free - level)[near] < 1.5 + 0.12 * level[near]).all()
     wall = np.where(x == 4, 50.0, 1.0).astype(np.float32)
     held = geodesic_arrival(level, wall, 2.0, 14.0)
     assert (held >= free - 1e-4).all()
@@ -120,7 +132,7 @@ def test_labels_follow_the_memberships() -> None:
 def test_lesions_vary_in_kind_size_and_side(atlas: Atlas) -> None:
     lesions = [
         grow_lesion(atlas, draw_anatomy(atlas, rng), rng)
-        for rng in map(np.random.default_rng, range(16))
+        for rng in map(np.random.default_rng, range(12))
     ]
     assert {lesion.kind for lesion in lesions} == {"necrotic", "infiltrative", "dark"}
     radii = [lesion.radius for lesion in lesions]
@@ -149,7 +161,7 @@ def test_slice_of_a_patient_shows_enough_lesion(atlas: Atlas, index: int) -> Non
 
 
 def test_photos_have_skull_and_differ_in_size_and_mode(atlas: Atlas) -> None:
-    photos = [render_photo(atlas, np.random.default_rng(i), tumour=i % 2 == 0) for i in range(8)]
+    photos = [render_photo(atlas, np.random.default_rng(i), tumour=i % 2 == 0) for i in range(5)]
     assert {photo.mode for photo in photos} == {"L", "RGB"}
     assert len({photo.size for photo in photos}) == len(photos)
     for photo in photos:

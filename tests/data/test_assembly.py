@@ -1,0 +1,211 @@
+"""Groups, splits and folds over all sources of one prepared folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from heads import head_picture, save_brain, save_head, save_heads
+from PIL import Image
+
+from brainmtl.data.assembly import SplitOptions
+from brainmtl.data.consistency import check_leakage
+from brainmtl.data.grouping import join_groups
+from brainmtl.data.integrity import check_folder
+from brainmtl.data.manifest import read_manifest
+from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.sources import make_source
+from brainmtl.data.splits import assign_folds
+from brainmtl.errors import ConfigError, DataError
+
+
+def run(adapter: str, raw: Path, out: Path, name: str | None = None, **split) -> ProcessReport:
+    source = make_source(adapter, name=name)
+    return process_dataset(source, raw, out, split=SplitOptions(**split), workers=1, progress=False)
+
+
+def copy_turned(path: Path, seed: int) -> None:
+    """The picture of ``seed``, turned, mirrored, scaled and saved as JPEG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(np.ascontiguousarray(np.rot90(head_picture(seed))[:, ::-1]))
+    picture.resize((240, 270), Image.Resampling.BICUBIC).save(path, quality=92)
+
+
+def manifest(folder: Path) -> pd.DataFrame:
+    return read_manifest(folder).set_index(["source", "image_id"]).astype({"group": str})
+
+
+def test_patients_are_never_divided(tmp_path: Path) -> None:
+    for k in range(6):
+        save_brain(tmp_path / "raw", f"Brats18_S_{k}", k)
+    run("brats", tmp_path / "raw", tmp_path / "out", seed=3)
+    frame = read_manifest(tmp_path / "out")
+    assert frame.groupby("group", observed=True)["split"].nunique().max() == 1
+    assert set(frame["split"]) == {"train", "val", "test"}
+    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_a_patient_of_two_sources_stays_in_one_split(tmp_path: Path) -> None:
+    for k in range(4):
+        save_brain(tmp_path / "raw17", f"Brats17_S_{k}", k)
+        save_brain(tmp_path / "raw18", f"Brats18_S_{k}", 10 + k)  # another release, same patients
+    run("brats", tmp_path / "raw17", tmp_path / "out", "old", seed=1)
+    run("brats", tmp_path / "raw18", tmp_path / "out", "new", mode="all_test")
+    frame = read_manifest(tmp_path / "out")
+    assert frame["source"].nunique() == 2 and frame["split"].nunique() == 3
+    assert frame.groupby("group", observed=True)["split"].nunique().max() == 1
+
+
+def test_copies_in_two_picture_sources_share_group_and_split(tmp_path: Path) -> None:
+    save_heads(tmp_path / "first", 12)
+    save_heads(tmp_path / "second", 8, first=20)
+    for k in (1, 2, 3, 4):
+        copy_turned(tmp_path / "second" / ("yes" if k % 2 else "no") / f"copy{k}.jpg", k)
+    run("kaggle", tmp_path / "first", tmp_path / "out", "first", seed=2)
+    run("kaggle", tmp_path / "second", tmp_path / "out", "second", mode="all_test")
+    frame = manifest(tmp_path / "out")
+    for k in (1, 2, 3, 4):
+        label = "yes" if k % 2 else "no"
+        original, copy = (
+            frame.loc["first", f"{label}_h{k}"],
+            frame.loc["second", f"{label}_copy{k}"],
+        )
+        assert (original["group"], original["split"]) == (copy["group"], copy["split"])
+    others = frame.loc["second"].filter(like="_h2", axis=0)
+    assert len(others) == 8 and (others["split"] == "test").all()
+    assert check_leakage(read_manifest(tmp_path / "out")) == []
+
+
+def test_same_file_name_of_another_picture_is_no_copy(tmp_path: Path) -> None:
+    """Two public sets may both hold yes/Y1.jpg: an external test set must not follow the first."""
+    save_heads(tmp_path / "first", 6)
+    for k in range(6):
+        save_head(tmp_path / "second" / ("yes" if k % 2 else "no") / f"h{k}.png", 50 + k)
+    run("kaggle", tmp_path / "first", tmp_path / "out", "first", mode="all_train")
+    run("kaggle", tmp_path / "second", tmp_path / "out", "second", mode="all_test")
+    frame = manifest(tmp_path / "out")
+    assert (frame.loc["first", "split"] == "train").all()
+    assert (frame.loc["second", "split"] == "test").all()
+    assert not set(frame.loc["first", "group"]) & set(frame.loc["second", "group"])
+    before = (tmp_path / "out/manifest.csv").read_bytes()
+    run("kaggle", tmp_path / "first", tmp_path / "out", "first", mode="all_train")
+    run("kaggle", tmp_path / "second", tmp_path / "out", "second", mode="all_test")
+    assert (tmp_path / "out/manifest.csv").read_bytes() == before
+    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_a_copy_of_pictures_in_two_splits_is_left_out_and_listed(tmp_path: Path) -> None:
+    """Both earlier sources are laid apart by hand; then nothing can hold a copy of both."""
+    save_heads(tmp_path / "a", 4)
+    save_heads(tmp_path / "c", 4, first=20)
+    run("kaggle", tmp_path / "a", tmp_path / "out", "a", mode="all_train")
+    table = tmp_path / "b"
+    save_head(table / "x.png", 40)
+    save_head(table / "y.png", 41)
+    (table / "t.csv").write_text("image,label,group\nx.png,1,p\ny.png,1,q\n")
+    run("table", table, tmp_path / "out", "b", mode="all_test")
+    # One patient of the third source has a copy of a training and of a test picture.
+    copy_turned(tmp_path / "c" / "one.jpg", 1)
+    copy_turned(tmp_path / "c" / "two.jpg", 40)
+    save_head(tmp_path / "c" / "fine.png", 42)
+    (tmp_path / "c" / "t.csv").write_text(
+        "image,label,group\none.jpg,1,z\ntwo.jpg,1,z\nfine.png,1,w\n"
+    )
+    for _ in range(2):  # also when repeated: left out, listed, and not prepared anew
+        report = run("table", tmp_path / "c", tmp_path / "out", "c", mode="all_val")
+        assert {problem.path for problem in report.problems} == {"one", "two"}
+        assert all("two splits" in problem.reason for problem in report.problems)
+        assert report.samples == 1
+    assert report.reused == 3
+    frame = read_manifest(tmp_path / "out")
+    assert set(frame[frame["source"] == "c"]["image_id"]) == {"fine"}
+    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+    (tmp_path / "c" / "fine.png").unlink()
+    (tmp_path / "c" / "t.csv").write_text("image,label,group\none.jpg,1,z\ntwo.jpg,1,z\n")
+    with pytest.raises(DataError, match="out_dir of its own"):
+        run("table", tmp_path / "c", tmp_path / "out", "c", mode="all_val")
+
+
+def test_joining_is_transitive_over_patients_and_copies(tmp_path: Path) -> None:
+    """p1 and p2 share a picture, p2 and p3 another: all pictures of the three belong together."""
+    rows = ["image,label,group"]
+    for patient, pictures in {"p1": (1, 2), "p2": (3,), "p3": (4, 5), "p4": (6,)}.items():
+        for k in pictures:
+            save_head(tmp_path / "raw" / f"{k}.png", k)
+            rows.append(f"{k}.png,1,{patient}")
+    copy_turned(tmp_path / "raw" / "c2.jpg", 2)
+    copy_turned(tmp_path / "raw" / "c4.jpg", 4)
+    rows += ["c2.jpg,1,p2", "c4.jpg,1,p2"]
+    (tmp_path / "raw" / "t.csv").write_text("\n".join(rows))
+    run("table", tmp_path / "raw", tmp_path / "out", mode="all_train")
+    groups = read_manifest(tmp_path / "out").set_index("image_id")["group"].astype(str)
+    assert len({groups[k] for k in ("1", "2", "3", "4", "5", "c2", "c4")}) == 1
+    assert groups["6"] == "p4"
+
+
+def test_group_names_follow_the_sources_that_were_there_first() -> None:
+    columns = ("kind", "group", "case_id", "duplicate_hash", "split")
+    others = pd.DataFrame([("volume", "P1", "a", "", "val")], columns=columns)
+    rows = [
+        ("volume", "P1", "x", "", ""),
+        ("image", "P1", "P1", "", ""),
+        ("volume", "P2", "y", "", ""),
+    ]
+    joined = join_groups("new", pd.DataFrame(rows, columns=columns), others)
+    # The nameless picture P1 is nobody's patient; the volume of patient P1 is.
+    assert joined.groups == ["P1", "new:P1", "P2"] and joined.conflicts == set()
+
+
+def test_folds_keep_patients_and_copies_together(tmp_path: Path) -> None:
+    save_heads(tmp_path / "first", 12)
+    save_heads(tmp_path / "second", 6, first=20)
+    for k in (1, 2, 3):
+        copy_turned(tmp_path / "second" / ("yes" if k % 2 else "no") / f"copy{k}.jpg", k)
+    run("kaggle", tmp_path / "first", tmp_path / "out", "first", folds=3)
+    run("kaggle", tmp_path / "second", tmp_path / "out", "second", folds=3)
+    frame = manifest(tmp_path / "out")
+    assert sorted(frame.loc["first", "fold"].value_counts()) == [4, 4, 4]
+    for k in (1, 2, 3):
+        label = "yes" if k % 2 else "no"
+        assert (
+            frame.loc["first", f"{label}_h{k}"]["fold"]
+            == frame.loc["second", f"{label}_copy{k}"]["fold"]
+        )
+    assert check_leakage(read_manifest(tmp_path / "out")) == []
+    run("kaggle", tmp_path / "second", tmp_path / "out", "second")
+    assert (manifest(tmp_path / "out").loc["second", "fold"] == -1).all()
+
+
+def test_folds_pinned_elsewhere_must_exist_here() -> None:
+    groups, labels = list("abcdef"), [1, 0] * 3
+    assert assign_folds(groups, labels, 3, pinned={"a": 2, "x": 0})["a"] == 2
+    with pytest.raises(ConfigError, match=r"the same split\.folds"):
+        assign_folds(groups, labels, 2, pinned={"a": 2})
+
+
+def test_named_groups_go_to_train(tmp_path: Path) -> None:
+    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA"]):
+        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
+    patterns = ("*TCIA10*", "*TCIA13*")
+    run("brats", tmp_path / "raw", tmp_path / "out", mode="all_test", train_groups=patterns)
+    splits = read_manifest(tmp_path / "out").groupby("group", observed=True)["split"].first()
+    assert splits.astype(str).to_dict() == {
+        "TCIA10_0_1": "train",
+        "TCIA13_1_1": "train",
+        "CBICA_2_1": "test",
+        "CBICA_3_1": "test",
+        "CBICA_4_1": "test",
+    }
+    with pytest.raises(ConfigError, match="matches none"):
+        run("brats", tmp_path / "raw", tmp_path / "out", train_groups=("*TCIA99*",))
+
+
+def test_fewer_patients_than_splits_names_the_remedy(tmp_path: Path) -> None:
+    save_brain(tmp_path / "raw", "a")
+    with pytest.raises(DataError, match="split=all_test"):
+        run("brats", tmp_path / "raw", tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    run("brats", tmp_path / "raw", tmp_path / "out", mode="all_test")
+    assert set(read_manifest(tmp_path / "out")["split"]) == {"test"}
