@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,7 @@ def test_sample_that_contradicts_the_manifest(folder: Path) -> None:
 
 def test_transform_is_seeded_per_draw(folder: Path) -> None:
     class Record:
-        seeds: list[int] = []
+        seeds: ClassVar[list[int]] = []
 
         def set_random_state(self, seed: int) -> None:
             self.seeds.append(seed)
