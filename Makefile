@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python -m brainmtl.walkthrough
 
+# One process per core, one thread each; a file stays in one process, so that it shares its fixtures.
 test: setup lint
-	@$(BIN)/python -m pytest --cov --cov-report=term
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 # Tests marked soak are the same checks with long counts.
 soak: setup
