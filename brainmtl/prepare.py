@@ -23,6 +23,11 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
     from brainmtl.data.cases import CaseOptions
     from brainmtl.data.process import process_dataset
 
+    if not isinstance(options["split"], dict):
+        raise ConfigError(
+            f"split={options['split']} is for evaluate.py. Choose split=random (the default), "
+            "all_train, all_val or all_test"
+        )
     split = dict(options["split"])
     split["train_groups"] = tuple(split["train_groups"])
     reports = []

@@ -173,6 +173,14 @@ def test_other_folder_names_and_table(tmp_path: Path) -> None:
     assert frame["source"].value_counts().to_dict() == {"kaggle": 6, "table": 2}
 
 
+def test_splits_of_evaluate_are_no_splits_to_prepare(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"split=val is for evaluate\.py.*all_val"):
+        prepare(compose("prepare", *options("kaggle", tmp_path, tmp_path / "out", "split=val")))
+    for name in ("train", "val", "test", "all"):
+        assert compose("evaluate", "ckpt=x", f"split={name}")["split"] == name
+    assert compose("evaluate", "ckpt=x")["split"] == "test"
+
+
 def test_phantom_keeps_its_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot rename the phantom"):
         prepare(compose("prepare", *options("phantom", tmp_path, tmp_path / "out", "name=x")))

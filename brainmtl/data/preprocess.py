@@ -19,7 +19,7 @@ from brainmtl.data.geometry import Quad, SliceGeometry, VolumeGeometry, frame_ge
 from brainmtl.errors import DataError
 
 # Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
-PREPROCESSING_VERSION = "1"
+PREPROCESSING_VERSION = "2"
 IMAGE_SIZE = 256
 # Outside the foreground, in z-score units: darker than nearly all tissue, so that a foreground that
 # misses some dark cerebrospinal fluid or bone looks natural and not like a bright hole.
@@ -192,7 +192,8 @@ def preprocess_slice(
     # Checked before resizing: the blurred rim of a blank shape would pass for contrast.
     if foreground.any() and any(np.ptp(plane[foreground]) == 0 for plane in planes):
         raise DataError("the image is constant over its foreground: nothing to see in it")
-    framed = _to_frame(foreground.astype(np.float32), geometry) >= 0.5
+    # Padding is no head, even where the head touches the border of the picture.
+    framed = _to_frame(foreground.astype(np.float32), geometry, fill=0.0) >= 0.5
     channels = [normalize_zscore(_to_frame(plane, geometry), framed) for plane in planes]
     image = np.stack(channels).astype(np.float16).astype(np.float32)
     return PreparedSlice(image, framed, geometry)

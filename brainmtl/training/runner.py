@@ -224,6 +224,7 @@ def _text_log(path: Path) -> Iterator[None]:
     # Frozen parts are in eval mode on purpose.
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("brainmtl")

@@ -210,6 +210,17 @@ def test_several_channels_share_foreground_and_frame() -> None:
     np.testing.assert_allclose(both.image[1][both.foreground].mean(), 0, atol=1e-3)
 
 
+def test_padding_is_background_where_the_head_touches_the_border() -> None:
+    """A head cut by the picture's border is not drawn on into the padding."""
+    image, _ = head((300, 260), seed=4)
+    cropped = image[:, 60:200]
+    prepared = preprocess_slice(cropped[None])
+    _, _, left, right = prepared.geometry.padding
+    assert left > 20 and right > 20
+    columns = int(left * prepared.geometry.scale[1]) - 2
+    assert (prepared.image[0][:, :columns] == BACKGROUND_VALUE).all()
+
+
 def picture(path: Path, array: np.ndarray) -> Path:
     Image.fromarray(array).save(path)
     return path
