@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
-from brainmtl.errors import ConfigError
+from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.files import write_json
 from brainmtl.models import create_multi_task_model
 from brainmtl.training.checkpoints import load_weights, read_checkpoint
@@ -46,7 +47,14 @@ class StageResult:
 
 def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule:
     """The datamodule of a stage, checked: every role that the stage needs has training samples."""
-    datamodule = instantiate(options["data"], **stage.loader, augmentation=_augmentation(options))
+    try:
+        datamodule = instantiate(
+            options["data"], **stage.loader, augmentation=_augmentation(options)
+        )
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BrainMTLError):  # our own words, without Hydra's around them
+            raise error.__cause__ from None
+        raise
     datamodule.setup("fit")
     if not datamodule.val_names:
         raise ConfigError(
