@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -112,3 +113,32 @@ def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path:
     assert "synthetic" in evaluated.stdout
     for name in ("metrics.json", "predictions.csv", "report.md"):
         assert (tmp_path / "found" / name).is_file()
+
+
+def test_multirun_leaves_one_comparable_run_per_value(phantom_dir: Path, tmp_path: Path) -> None:
+    """The lambda sweep of the README: numbered runs, and the one-task stages trained once."""
+    result = run(
+        [
+            str(PROJECT_ROOT / "train.py"),
+            "-m",
+            "loss.lambda_cls=0.1,3",
+            f"data_dir={phantom_dir}",
+            "hydra.sweep.dir=sweep",
+            "epochs={seg_warmup:1,cls_head:1,heads:1,joint:1}",
+            "model.base_filters=4",
+            *["data=phantom", "trainer=debug", "callbacks=quiet", "data.num_workers=0"],
+        ],
+        tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    sweep = tmp_path / "sweep"
+    assert not list(sweep.rglob("*=*"))
+    records = {
+        (job, stage): json.loads((sweep / job / stage / "stage.json").read_text())
+        for job in ("0", "1")
+        for stage in ("seg_warmup", "cls_head", "joint")
+    }
+    assert "reused_from" in records["1", "seg_warmup"]
+    assert "reused_from" in records["1", "cls_head"]
+    assert "reused_from" not in records["1", "joint"]
+    assert records["0", "joint"]["key"] != records["1", "joint"]["key"]

@@ -41,7 +41,7 @@ def _compose(*overrides: str) -> dict[str, Any]:
 def test_every_group_of_the_tree_is_listed() -> None:
     """A new group must join GROUPS, or belong to another command."""
     folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "split"}
+    assert folders == {*GROUPS, "split", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
