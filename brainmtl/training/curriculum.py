@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
@@ -140,11 +139,3 @@ def _point_latest(run_dir: Path) -> None:
         os.replace(temporary, outputs / "latest")
     except OSError as error:  # a file system without symbolic links
         log.warning("outputs/latest cannot point at %s: %s", run_dir, error)
-
-
-def summary(results: list[StageResult]) -> dict[str, Any]:
-    """Monitor, best value and seconds of each stage, as plain values."""
-    return {
-        result.name: {"monitor": result.monitor, "score": result.score, "seconds": result.seconds}
-        for result in results
-    }

@@ -124,7 +124,7 @@ class MultiTaskLoss(nn.Module):
             self.set_class_weights(class_weights)
 
     def set_class_weights(self, weights: Sequence[float] | Tensor | None) -> None:
-        """Set one weight per class (None: all 1); see `balanced_class_weights`."""
+        """Set one weight per class (None: all 1); see `MultiTaskDataModule.class_weights`."""
         self.needs_class_weights = False
         if weights is None:
             self.class_weights = None
@@ -181,15 +181,6 @@ class MultiTaskLoss(nn.Module):
             output.cls[rows], labels, self.class_weights, self.label_smoothing
         )
         return loss, count
-
-
-def balanced_class_weights(counts: Sequence[int]) -> list[float]:
-    """Return n / (K n_k) for the K class counts: the mean over the samples is 1.
-
-    A class without samples gets weight 1, which nothing uses.
-    """
-    total, classes = sum(counts), sum(count > 0 for count in counts)
-    return [total / (classes * count) if count else 1.0 for count in counts]
 
 
 def _flatten(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 from PIL import Image
 
 LPS = np.diag([-1.0, -1.0, 2.5, 1.0])  # BraTS: x to the left, y to posterior, z up
@@ -45,13 +43,3 @@ def save_picture(path: Path, seed: int = 0, shape: tuple[int, ...] = (20, 24)) -
     array = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     Image.fromarray(array).save(path)
     return path
-
-
-def real_folder() -> Path:
-    """The folder of real data. Skips where none was named, fails where the named one is missing."""
-    name = os.environ.get("BRAINMTL_REAL_DATA")
-    if not name:
-        pytest.skip("BRAINMTL_REAL_DATA names no folder of real data")
-    folder = Path(name)
-    assert folder.is_dir(), f"BRAINMTL_REAL_DATA={name} is no folder"
-    return folder

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from raw_files import real_folder
 from scipy import ndimage
 
 from brainmtl.data.duplicates import (
@@ -127,10 +126,10 @@ def test_an_image_without_foreground_still_has_a_hash() -> None:
 
 
 @pytest.fixture(scope="module")
-def kaggle() -> tuple[list[Path], list[str], list[int]]:
+def kaggle(real_data: Path) -> tuple[list[Path], list[str], list[int]]:
     """Files, hashes and labels of the 253 pictures."""
     source = make_source("kaggle")
-    refs, problems = source.discover(real_folder() / "kaggle_yesno")
+    refs, problems = source.discover(real_data / "kaggle_yesno")
     assert len(refs) == 253 and not problems
     files = [ref.files[0] for ref in refs]
     hashes = [duplicate_hash(load_and_preprocess_image(path).image[0]) for path in files]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from raw_files import real_folder
 
 from brainmtl.data.sources import make_source
 
 pytestmark = pytest.mark.real_data
 
 
-def test_real_brats() -> None:
+def test_real_brats(real_data: Path) -> None:
     source = make_source("brats")
-    refs, problems = source.discover(real_folder() / "brats")
+    refs, problems = source.discover(real_data / "brats")
     assert len(refs) == 40 and not problems
     assert len({ref.group for ref in refs}) == 40
     for ref in refs[::13]:
@@ -27,9 +28,9 @@ def test_real_brats() -> None:
         assert rows.mean() > head.mean()
 
 
-def test_real_lgg() -> None:
+def test_real_lgg(real_data: Path) -> None:
     source = make_source("lgg")
-    refs, problems = source.discover(real_folder() / "lgg")
+    refs, problems = source.discover(real_data / "lgg")
     assert len(refs) == 32 and not problems and len({ref.group for ref in refs}) == 32
     masks = []
     for ref in refs:
@@ -40,9 +41,9 @@ def test_real_lgg() -> None:
     assert sum(int(mask.any(axis=(0, 1)).sum()) for mask in masks) == 359
 
 
-def test_real_kaggle() -> None:
+def test_real_kaggle(real_data: Path) -> None:
     source = make_source("kaggle")
-    refs, problems = source.discover(real_folder() / "kaggle_yesno")
+    refs, problems = source.discover(real_data / "kaggle_yesno")
     assert len(refs) == 253 and not problems and sum(ref.label for ref in refs) == 155
     assert len({ref.case_id for ref in refs}) == 253
     for ref in refs:

@@ -16,7 +16,6 @@ from brainmtl.errors import ConfigError
 from brainmtl.models import MultiTaskOutput
 from brainmtl.training.losses import (
     MultiTaskLoss,
-    balanced_class_weights,
     classification_loss,
     masked_bce_loss,
     soft_dice_loss,
@@ -221,22 +220,12 @@ def test_auto_class_weights_must_be_resolved_and_stay_out_of_the_checkpoint() ->
     loss = MultiTaskLoss(class_weights="auto")
     with pytest.raises(ConfigError, match=r"set_class_weights"):
         loss(output, batch)
-    loss.set_class_weights(balanced_class_weights([3, 1]))
+    loss.set_class_weights([4 / 6, 4 / 2])
     weight = torch.tensor([4 / 6, 4 / 2])
     expected = F.cross_entropy(output.cls[1:3], torch.tensor([1, 0]), weight, reduction="sum") / 2
     torch.testing.assert_close(loss(output, batch).cls, expected)
     assert loss.state_dict() == {}
     assert loss.double().class_weights.dtype == torch.float64  # moves with the module
-
-
-@pytest.mark.parametrize(
-    ("counts", "weights"),
-    [([3, 1], [2 / 3, 2.0]), ([5, 5], [1.0, 1.0]), ([0, 4], [1.0, 1.0])],
-)
-def test_balanced_class_weights(counts: list[int], weights: list[float]) -> None:
-    ours = balanced_class_weights(counts)
-    assert ours == pytest.approx(weights)
-    assert sum(w * n for w, n in zip(ours, counts, strict=True)) == pytest.approx(sum(counts))
 
 
 @pytest.mark.parametrize(
