@@ -23,6 +23,14 @@ LIGHT = {  # answer without torch: under 2 s
     "evaluate": [str(PROJECT_ROOT / "evaluate.py")],
 }
 
+TINY_RUN = (
+    "data=phantom",
+    "trainer=debug",
+    "callbacks=quiet",
+    "data.num_workers=0",
+    "model.base_filters=4",
+)
+
 
 def run(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this project elsewhere, as a user would."""
@@ -82,7 +90,6 @@ def test_tools_leave_nothing_behind(phantom_dir: Path, tmp_path: Path) -> None:
 def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path: Path) -> None:
     """The two commands of the README, as processes, with paths relative to where they are typed."""
     (tmp_path / "data").symlink_to(phantom_dir)
-    options = "data=phantom trainer=debug callbacks=quiet data.num_workers=0 data.batch_size=4"
     started = time.time()
     trained = run(
         [
@@ -91,8 +98,8 @@ def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path:
             "hydra.run.dir=runs/first",
             "stage=joint",
             "epochs.joint=1",
-            "model.base_filters=4",
-            *options.split(),
+            "data.batch_size=4",
+            *TINY_RUN,
         ],
         tmp_path,
     )
@@ -125,8 +132,7 @@ def test_multirun_leaves_one_comparable_run_per_value(phantom_dir: Path, tmp_pat
             f"data_dir={phantom_dir}",
             "hydra.sweep.dir=sweep",
             "epochs={seg_warmup:1,cls_head:1,heads:1,joint:1}",
-            "model.base_filters=4",
-            *["data=phantom", "trainer=debug", "callbacks=quiet", "data.num_workers=0"],
+            *TINY_RUN,
         ],
         tmp_path,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brainmtl.data.duplicates import group_duplicates
+import numpy as np
+
+from brainmtl.data.duplicates import connected_labels, group_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,23 +19,6 @@ class Grouping:
 
     groups: list[str]
     conflicts: set[str]
-
-
-class _Union:
-    """Disjoint sets of hashable nodes."""
-
-    def __init__(self) -> None:
-        self.parent: dict[Hashable, Hashable] = {}
-
-    def root(self, node: Hashable) -> Hashable:
-        self.parent.setdefault(node, node)
-        while self.parent[node] != node:
-            self.parent[node] = self.parent[self.parent[node]]
-            node = self.parent[node]
-        return node
-
-    def join(self, first: Hashable, second: Hashable) -> None:
-        self.parent[self.root(second)] = self.root(first)
 
 
 def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Grouping:
@@ -50,37 +34,34 @@ def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Groupin
     known_groups = others["group"].astype(str).tolist()
     taken = set(known_groups)
     anonymous = (frame["kind"] == "image") & (frame["group"] == frame["case_id"])
-    nodes: list[Hashable] = [
-        ("picture", group) if alone else ("group", group)
+    nodes = [("group", group) for group in known_groups]
+    nodes += [
+        ("picture" if alone else "group", group)
         for group, alone in zip(own, anonymous, strict=True)
     ]
-    union = _Union()
-    _join_copies(union, frame, others, nodes, [("group", group) for group in known_groups])
-    names: dict[Hashable, str] = {}
-    splits: dict[Hashable, set[str]] = {}
-    for group, split in zip(known_groups, others["split"].astype(str), strict=True):
-        root = union.root(("group", group))
-        names.setdefault(root, group)
-        splits.setdefault(root, set()).add(split)
-    groups = []
-    for node, group in zip(nodes, own, strict=True):
-        root = union.root(node)
-        groups.append(names.setdefault(root, f"{name}:{group}" if group in taken else group))
-    return Grouping(groups, {names[root] for root, where in splits.items() if len(where) > 1})
+    digests = others["duplicate_hash"].tolist() + frame["duplicate_hash"].tolist()
+    joined = _join_copies(nodes, digests)
+    names: dict[int, str] = {}
+    splits: dict[int, set[str]] = {}
+    for number, group, split in zip(
+        joined, known_groups, others["split"].astype(str), strict=False
+    ):
+        names.setdefault(number, group)
+        splits.setdefault(number, set()).add(split)
+    groups = [
+        names.setdefault(number, f"{name}:{group}" if group in taken else group)
+        for number, group in zip(joined[len(known_groups) :], own, strict=True)
+    ]
+    return Grouping(groups, {names[number] for number, where in splits.items() if len(where) > 1})
 
 
-def _join_copies(
-    union: _Union,
-    frame: pd.DataFrame,
-    others: pd.DataFrame,
-    nodes: list[Hashable],
-    known_nodes: list[Hashable],
-) -> None:
-    pictures = [
-        (known_nodes[k], digest)
-        for k, digest in enumerate(others["duplicate_hash"])
-        if digest  # volumes have none
-    ] + [(nodes[k], digest) for k, digest in enumerate(frame["duplicate_hash"]) if digest]
-    indices = group_duplicates([digest for _, digest in pictures])
-    for (node, _), index in zip(pictures, indices, strict=True):
-        union.join(("copies", index), node)
+def _join_copies(nodes: list[tuple[str, str]], digests: list[str]) -> list[int]:
+    """Component of each row: rows of one node, and rows whose pictures are copies, share it."""
+    numbers: dict[tuple[str, str], int] = {}
+    rows = [numbers.setdefault(node, len(numbers)) for node in nodes]
+    pictures = [(row, digest) for row, digest in zip(rows, digests, strict=True) if digest]
+    copies = group_duplicates([digest for _, digest in pictures])
+    # A set of copies is a node of its own, behind those of the rows.
+    pairs = [(row, len(numbers) + copy) for (row, _), copy in zip(pictures, copies, strict=True)]
+    labels = connected_labels(len(numbers) + len(set(copies)), np.array(pairs))
+    return labels[rows].tolist()

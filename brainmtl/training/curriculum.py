@@ -69,9 +69,8 @@ def train(options: Options) -> list[StageResult]:
 def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
     """SHA-256 over all that decides a stage's weights; ``origin`` stands for its initial weights."""
     deciding = {name: options[name] for name in DECIDING}
-    if (
-        len(stage.tasks) == 1
-    ):  # lambda_cls weighs two tasks against each other: one task has no use for it
+    # lambda_cls weighs two tasks against each other: one task has no use for it.
+    if len(stage.tasks) == 1:
         deciding["loss"] = {
             name: value for name, value in options["loss"].items() if name != "lambda_cls"
         }

@@ -91,7 +91,8 @@ class MultiTaskModule(pl.LightningModule):
                 f"{batch_idx} (first image {batch['image_ids'][0]}). The checkpoints of the epochs before are kept; try "
                 "smaller learning rates, or precision=fp32"
             )
-        self._log_losses("train", parts, len(batch["images"]))
+        self._log_epoch("train/loss", parts.total, len(batch["images"]), prog_bar=True)
+        self._log_tasks("train", parts)
         self._log_by_source("train", output, batch)
         return parts.total
 
@@ -129,24 +130,14 @@ class MultiTaskModule(pl.LightningModule):
         """What an evaluation must know about these weights."""
         checkpoint["brainmtl"] = self.metadata
 
-    def _log_losses(self, split: str, parts: LossParts, batch_size: int) -> None:
-        # By epoch and not by step: the progress bar and the curves stay readable.
-        self.log(
-            f"{split}/loss",
-            parts.total,
-            batch_size=batch_size,
-            prog_bar=True,
-            on_step=False,
-            on_epoch=True,
-        )
+    def _log_tasks(self, split: str, parts: LossParts, ending: str = "") -> None:
+        """Log the loss of each task that the batch has annotations of."""
         for task, value, count in (
             ("seg", parts.seg, parts.seg_count),
             ("cls", parts.cls, parts.cls_count),
         ):
             if value is not None:
-                self.log(
-                    f"{split}/loss_{task}", value, batch_size=count, on_step=False, on_epoch=True
-                )
+                self._log_epoch(f"{split}/loss_{task}{ending}", value, count)
 
     @torch.no_grad()
     def _log_by_source(self, split: str, output: MultiTaskOutput, batch: Batch) -> None:
@@ -154,20 +145,19 @@ class MultiTaskModule(pl.LightningModule):
         for source in dict.fromkeys(sources):
             rows = torch.tensor([name == source for name in sources], device=batch["images"].device)
             parts = self.loss(_rows(output, rows), _batch_rows(batch, rows))
-            for task, value, count in (
-                ("seg", parts.seg, parts.seg_count),
-                ("cls", parts.cls, parts.cls_count),
-            ):
-                if value is not None:
-                    key = f"{split}/loss_{task}/{source}"
-                    self.log(
-                        key,
-                        value,
-                        batch_size=count,
-                        on_step=False,
-                        on_epoch=True,
-                        add_dataloader_idx=False,
-                    )
+            self._log_tasks(split, parts, f"/{source}")
+
+    def _log_epoch(self, name: str, value: Tensor, count: int, prog_bar: bool = False) -> None:
+        # By epoch and not by step: the progress bar and the curves stay readable.
+        self.log(
+            name,
+            value,
+            batch_size=count,
+            prog_bar=prog_bar,
+            on_step=False,
+            on_epoch=True,
+            add_dataloader_idx=False,
+        )
 
 
 def _rows(output: MultiTaskOutput, rows: Tensor) -> MultiTaskOutput:

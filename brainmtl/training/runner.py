@@ -77,6 +77,7 @@ def run_stage(
         ConfigError, DataError: before training; NonFiniteLossError: during it.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    _silence_lightning()
     with _text_log(directory / "train.log"):
         pl.seed_everything(options["seed"], workers=True, verbose=False)
         datamodule = make_datamodule(options, stage)
@@ -223,9 +224,7 @@ def _plain(stage: StageConfig) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _text_log(path: Path) -> Iterator[None]:
-    """Everything that this package logs, in the stage's folder too."""
+def _silence_lightning() -> None:
     # Lightning's notes on accelerators and estimates, and advertisements, hide what matters.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
@@ -233,6 +232,11 @@ def _text_log(path: Path) -> Iterator[None]:
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than")
+
+
+@contextmanager
+def _text_log(path: Path) -> Iterator[None]:
+    """Everything that this package logs, in the stage's folder too."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("brainmtl")

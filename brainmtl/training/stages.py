@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmtl.errors import ConfigError
+from brainmtl.models.multitask import PARTS
 
-PARTS = ("encoder", "decoder", "head")
 TASK_PART = {"seg": "decoder", "cls": "head"}
 
 
@@ -18,8 +18,8 @@ class StageConfig:
 
     ``train`` are the parts that learn (the others are frozen, weights and norm statistics),
     ``tasks`` the losses that count, ``loader`` the loader options of its training batches,
-    ``learning_rates`` one rate per part, ``monitor`` the metric that chooses ``best.ckpt`` and stops the stage after
-    ``patience`` epochs without a better value.
+    ``learning_rates`` one rate per part, ``monitor`` the metric that chooses ``best.ckpt`` and
+    stops the stage after ``patience`` epochs without a better value.
     """
 
     name: str
