@@ -14,7 +14,25 @@ from brainmtl.errors import DataError
 # Formats whose content, not whose name, decides: published sets hold PNG files called .jpg.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 PICTURE_SUFFIXES = frozenset(
-    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k"]
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".pbm",
+        ".jp2",
+        ".j2k",
+    ]
 )
 # 40 megapixels: above any slice or scanned film, below what would fill a small machine's memory.
 MAX_PIXELS = 40_000_000

@@ -15,6 +15,7 @@ from brainmtl.data.manifest import manifest_hash
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.files import sha256, write_json
+from brainmtl.training.checkpoints import read_checkpoint
 from brainmtl.training.runner import RECORD, Options, StageResult, make_datamodule, run_stage
 from brainmtl.training.stages import StageConfig, stage_configs
 
@@ -49,18 +50,24 @@ def train(options: Options) -> list[StageResult]:
         raise ConfigError("ckpt_path=... goes on with one stage: name it with stage=... too")
     run_dir = Path(options["run_dir"])
     init_from = Path(options["init_from"]) if options["init_from"] else None
+    for path in (init_from, options["ckpt_path"]):
+        if path:
+            read_checkpoint(path)  # a missing or foreign file is refused before anything trains
     for stage in stages:
         make_datamodule(options, stage)
     _point_latest(run_dir)
     origin = sha256(init_from) if init_from else "scratch"
+    # What a stage resumed from ckpt_path becomes depends on that file, which its key does not name.
+    reusable = options["reuse_stages"] and not options["ckpt_path"]
     results: list[StageResult] = []
     for stage in stages:
         key = stage_key(options, stage, origin)
         directory = run_dir / stage.name
-        result = _reuse(key, stage, directory, run_dir) if options["reuse_stages"] else None
+        result = _reuse(key, stage, directory, run_dir) if reusable else None
         if result is None:
             result = run_stage(options, stage, directory, init_from, key)
-            _remember(key, directory, run_dir)
+            if not options["ckpt_path"]:
+                _remember(key, directory, run_dir)
         results.append(result)
         init_from, origin = result.best, key
     return results

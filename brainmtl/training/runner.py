@@ -190,10 +190,11 @@ def _finish(
     seconds: float,
     key: str,
 ) -> StageResult:
-    if not checkpoint.best_model_path:
+    if checkpoint.best_model_score is None:
         raise ConfigError(
             f"stage {stage.name} never saw its monitor {stage.monitor}: the validation split lacks what it needs "
-            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups"
+            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups. "
+            f"With ckpt_path=... it may also be that no epoch was left: raise epochs.{stage.name}"
         )
     result = StageResult(
         stage.name,

@@ -142,6 +142,38 @@ def test_missing_source_is_named_before_training(phantom_dir: Path, tmp_path: Pa
     assert not (tmp_path / "seg_warmup").exists()
 
 
+@pytest.mark.parametrize("key", ["init_from", "ckpt_path"])
+def test_missing_start_is_named_before_training(
+    phantom_dir: Path, tmp_path: Path, key: str
+) -> None:
+    options = train_options(phantom_dir, tmp_path, "stage=joint", f"{key}=nowhere/best.ckpt")
+    with pytest.raises(DataError, match=r"nowhere/best\.ckpt: no such checkpoint"):
+        train(options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resumed_stage_is_not_taken_for_one_from_its_own_start(
+    run: list[StageResult], phantom_dir: Path
+) -> None:
+    """Resumed from another run's epoch, it must not stand in for a run without ckpt_path."""
+    outputs = run[0].directory.parents[1]
+    base = ("stage=joint", "seed=5", "epochs.joint=2", "scheduler=constant")
+    resumed = train(
+        train_options(phantom_dir, outputs / "foreign", *base, f"ckpt_path={run[2].last}")
+    )
+    plain = train(train_options(phantom_dir, outputs / "plain", *base))
+    assert plain[0].reused_from is None
+    assert _moved(_weights(resumed[0], "last"), _weights(plain[0], "last"))
+
+
+def test_resume_with_no_epoch_left_is_explained(
+    run: list[StageResult], phantom_dir: Path, tmp_path: Path
+) -> None:
+    options = train_options(phantom_dir, tmp_path, "stage=joint", f"ckpt_path={run[2].last}")
+    with pytest.raises(ConfigError, match=r"raise epochs\.joint"):
+        train(options)
+
+
 def test_ckpt_path_needs_a_single_stage(phantom_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="stage="):
         train(train_options(phantom_dir, tmp_path, "ckpt_path=last.ckpt"))
