@@ -21,7 +21,8 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
     Args:
         pools: one or two non-empty pools.
         batch_size: samples per batch; the last batch may be smaller, nothing is dropped.
-        balance_labels: draw both labels of a pool equally often (see :class:`PoolDraws`).
+        balance_labels, balance_sources: draw both labels, and all sources, of a pool equally often
+            (see :class:`PoolDraws`).
         slice_stride: take every n-th slice of a volume per epoch, others in the next epochs.
         rank, world_size: this process takes every world_size-th batch (alternating: pair of
             batches); the first ones are repeated where the number does not divide.
@@ -35,6 +36,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         batch_size: int,
         *,
         balance_labels: bool = True,
+        balance_sources: bool = False,
         slice_stride: int = 1,
         seed: int = 0,
         rank: int = 0,
@@ -58,7 +60,8 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._draws = [
-            PoolDraws(p, i, seed, slice_stride, balance_labels) for i, p in enumerate(pools)
+            PoolDraws(p, i, seed, slice_stride, balance_labels, balance_sources)
+            for i, p in enumerate(pools)
         ]
         self._counts = self._layout([draws.size for draws in self._draws])  # (batches, pools)
         self._planned: tuple[int, list[np.ndarray]] | None = None

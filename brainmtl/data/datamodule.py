@@ -57,6 +57,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         mixed_ratio: share of the segmentation role in a batch of loader="mixed".
         balance_labels: draw tumour and no tumour equally often within a role. Then an epoch has as
             many draws as the larger role has samples, but shows the rarer label more than once.
+        balance_sources: draw the sources of a role equally often, whatever their sizes.
         train_slice_stride: take every n-th slice of a volume per epoch, the others in later epochs.
         augmentation: transform of training samples (:mod:`brainmtl.data.augmentation`), or None.
         seed: with the epoch, all that order and augmentation depend on.
@@ -80,6 +81,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         num_workers: int | None = None,
         mixed_ratio: float = 0.5,
         balance_labels: bool = True,
+        balance_sources: bool = False,
         train_slice_stride: int = 1,
         augmentation: Transform | None = None,
         seed: int = 0,
@@ -97,6 +99,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.loader, self.batch_size = loader, int(batch_size)
         self.seed, self.fold = int(seed), fold
         self.mixed_ratio, self.balance_labels = float(mixed_ratio), bool(balance_labels)
+        self.balance_sources = bool(balance_sources)
         self.train_slice_stride = int(train_slice_stride)
         self.augmentation = augmentation
         self.max_train_samples = max_train_samples
@@ -215,6 +218,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         pools = [dataset.pool(role) for role in LOADERS[self.loader]]
         options: dict[str, Any] = {
             "balance_labels": self.balance_labels,
+            "balance_sources": self.balance_sources,
             "slice_stride": self.train_slice_stride,
             "seed": self.seed,
             "rank": self.rank,

@@ -160,6 +160,7 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
             self.labels[chosen],
             self.volumes[chosen],
             self.positions[chosen],
+            self.source_codes[chosen],
         )
 
     def get_statistics(self) -> dict[str, Any]:

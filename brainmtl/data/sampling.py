@@ -32,7 +32,7 @@ class Pool:
     """The samples that play one role, as columns of equal length.
 
     ``indices`` into the dataset; ``labels`` 1, 0 or -1; ``volumes`` a number per volume, -1 for
-    single images; ``positions`` slice index within the volume.
+    single images; ``positions`` slice index within the volume; ``sources`` a number per source.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Pool:
     labels: np.ndarray
     volumes: np.ndarray
     positions: np.ndarray
+    sources: np.ndarray
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -68,11 +69,19 @@ class PoolDraws:
 
     With ``balance_labels`` the two labels are drawn equally often, evenly spread over the epoch,
     and samples without a label (they serve segmentation) keep their natural share. Then the
-    commoner label is not exhausted within one epoch; its samples take turns over the epochs.
+    commoner label is not exhausted within one epoch; its samples take turns over the epochs. With
+    ``balance_sources`` the same holds for the sources of the pool, so that a small cohort is not
+    drowned by a large one.
     """
 
     def __init__(
-        self, pool: Pool, number: int, seed: int, stride: int, balance_labels: bool
+        self,
+        pool: Pool,
+        number: int,
+        seed: int,
+        stride: int,
+        balance_labels: bool,
+        balance_sources: bool = False,
     ) -> None:
         self.pool = pool
         self.key = (seed, 1 + number)
@@ -81,30 +90,44 @@ class PoolDraws:
         self._rows = [np.flatnonzero((phases == NO_VOLUME) | (phases == p)) for p in range(stride)]
         # The largest phase, for every epoch: loops and schedules plan with one constant length.
         self.size = max(len(rows) for rows in self._rows)
-        self.balance = balance_labels and {0, 1} <= set(np.unique(pool.labels).tolist())
+        self.balance_labels = balance_labels
+        self._sources = np.unique(pool.sources) if balance_sources else None
 
     def draw(self, epoch: int, count: int) -> np.ndarray:
         """Dataset indices (count,) of ``epoch``, in order."""
         phase, turn = epoch % self.stride, epoch // self.stride
         rows = self._rows[phase]
-        labels = self.pool.labels[rows]
-        if not self.balance:
-            strata, counts = [rows], [count]
-        else:
-            strata = [rows[labels == label] for label in (-1, 0, 1)]
-            unlabelled = round(count * len(strata[0]) / max(len(rows), 1))
-            half = (count - unlabelled) // 2
-            counts = [unlabelled, count - unlabelled - half, half]
-            # A phase may lack a label that the pool has; the other one then fills its place.
-            for this, other in ((1, 2), (2, 1)):
-                if len(strata[this]) == 0:
-                    counts[other] += counts[this]
-                    counts[this] = 0
+        strata: list[np.ndarray] = []
+        counts: list[int] = []
+        for part, share in self._by_source(rows, count):
+            parts, shares = self._by_label(part, share)
+            strata += parts
+            counts += shares
         draws = [
             self._take(s, k, phase, turn, i)
             for i, (s, k) in enumerate(zip(strata, counts, strict=True))
         ]
         return self.pool.indices[_interleave(draws)]
+
+    def _by_source(self, rows: np.ndarray, count: int) -> list[tuple[np.ndarray, int]]:
+        """Rows and number of draws per source; all rows together where sources are not balanced."""
+        if self._sources is None:
+            return [(rows, count)]
+        parts = [rows[self.pool.sources[rows] == code] for code in self._sources]
+        parts = [part for part in parts if len(part)]  # a phase may lack a source of few slices
+        ends = [round(count * (i + 1) / len(parts)) for i in range(len(parts))]
+        return list(zip(parts, np.diff([0, *ends]).tolist(), strict=True))
+
+    def _by_label(self, rows: np.ndarray, count: int) -> tuple[list[np.ndarray], list[int]]:
+        """Rows without a label, of label 0 and of label 1, and how many draws each gets."""
+        labels = self.pool.labels[rows]
+        strata = [rows[labels == label] for label in (-1, 0, 1)]
+        if not self.balance_labels or not (len(strata[1]) and len(strata[2])):
+            # One label alone (of the source, or of this phase of it) is drawn in proportion.
+            return [rows], [count]
+        unlabelled = round(count * len(strata[0]) / len(rows))
+        half = (count - unlabelled) // 2
+        return strata, [unlabelled, count - unlabelled - half, half]
 
     def _take(
         self, rows: np.ndarray, count: int, phase: int, turn: int, stratum: int

@@ -17,13 +17,19 @@ from brainmtl.errors import ConfigError
 
 
 def pool(
-    name: str, count: int, start: int = 0, volumes: int = 0, labels: list[int] | None = None
+    name: str,
+    count: int,
+    start: int = 0,
+    volumes: int = 0,
+    labels: list[int] | None = None,
+    sources: list[int] | None = None,
 ) -> Pool:
     """``count`` samples from index ``start``; every third is negative, unless labels are given."""
     label = np.resize(labels or [1, 1, 0], count).astype(np.int8)
     size = -(-count // volumes) if volumes else 1
     volume = np.arange(count) // size if volumes else np.full(count, -1)
-    return Pool(name, start + np.arange(count), label, volume, np.arange(count) % size)
+    source = np.zeros(count, dtype=np.int64) if sources is None else np.asarray(sources)
+    return Pool(name, start + np.arange(count), label, volume, np.arange(count) % size, source)
 
 
 def indices(sampler: EpochBatchSampler, epoch: int = 0) -> list[list[int]]:
@@ -192,3 +198,24 @@ def test_options_that_cannot_work(options: dict, message: str) -> None:
 def test_an_empty_pool_is_named() -> None:
     with pytest.raises(ConfigError, match="lgg"):
         SingleBatchSampler([pool("lgg", 0)], 8)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_sources_of_a_role_are_drawn_equally_often(stride: int) -> None:
+    # 40 of one cohort in 4 volumes, 8 of another: drawn half and half, labels balanced in each.
+    one = pool("brats+lgg", 48, volumes=6, sources=[0] * 40 + [1] * 8)
+    sampler = SingleBatchSampler([one], 8, balance_sources=True, slice_stride=stride, seed=1)
+    for epoch in range(4):
+        drawn = np.concatenate(indices(sampler, epoch))
+        assert abs(int((drawn >= 40).sum()) - len(drawn) / 2) <= 1
+        labels = one.labels[drawn[drawn < 40]]
+        assert abs(int((labels == 1).sum()) * 2 - len(labels)) <= 1
+    seen = {i for epoch in range(30) for batch in indices(sampler, epoch) for i in batch}
+    assert seen == set(range(48))
+
+
+def test_without_balance_sources_they_keep_their_shares() -> None:
+    one = pool("brats+lgg", 48, sources=[0] * 40 + [1] * 8)
+    sampler = SingleBatchSampler([one], 8, balance_labels=False, seed=1)
+    drawn = np.concatenate(indices(sampler))
+    assert int((drawn >= 40).sum()) == 8
