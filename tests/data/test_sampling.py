@@ -203,7 +203,7 @@ def test_an_empty_pool_is_named() -> None:
 @pytest.mark.parametrize("stride", [1, 3])
 def test_sources_of_a_role_are_drawn_equally_often(stride: int) -> None:
     # 40 of one cohort in 4 volumes, 8 of another: drawn half and half, labels balanced in each.
-    one = pool("brats+lgg", 48, volumes=6, sources=[0] * 40 + [1] * 8)
+    one = pool("brats+lgg", 48, 0, 6, [1, 1, 0, 0, 1], sources=[0] * 40 + [1] * 8)
     sampler = SingleBatchSampler([one], 8, balance_sources=True, slice_stride=stride, seed=1)
     for epoch in range(4):
         drawn = np.concatenate(indices(sampler, epoch))
