@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +77,15 @@ def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:
 def manifest_hash(data_dir: str | Path) -> str:
     """SHA-256 of the manifest: names the exact data that a model was trained on."""
     return sha256(Path(data_dir) / FILE_NAME)
+
+
+def source_hashes(frame: pd.DataFrame) -> dict[str, str]:
+    """SHA-256 per source over what decides its splits and samples, in manifest order."""
+    columns = ["image_id", "split", "fold", "group", "label", "sample_sha256"]
+    return {
+        str(name): hashlib.sha256(rows[columns].to_csv(index=False).encode()).hexdigest()
+        for name, rows in frame.groupby(frame["source"].astype(str))
+    }
 
 
 def display_name(source: str, synthetic: bool) -> str:

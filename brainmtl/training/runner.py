@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.manifest import source_hashes
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.files import write_json
@@ -126,6 +127,7 @@ def make_module(
         "config": options | {"model": model_options, "stage": _plain(stage)},
         "preprocessing_version": PREPROCESSING_VERSION,
         "manifest_sha256": datamodule.manifest_sha256,
+        "source_sha256": source_hashes(rows[rows["source"].isin(sources)]),
         "stage": stage.name,
         "sources": sources,  # of this stage and of those that its weights come from
         "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),

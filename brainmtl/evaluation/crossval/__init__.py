@@ -1,0 +1,1 @@
+"""Cross-validation: find the folds, evaluate each, merge what they predicted into one evaluation."""
