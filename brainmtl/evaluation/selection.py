@@ -12,38 +12,81 @@ from brainmtl.data.manifest import (
     display_name,
     manifest_hash,
     read_manifest,
+    source_hashes,
 )
 from brainmtl.data.samples import read_sample
+from brainmtl.data.selection import assign_splits
 from brainmtl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def select_rows(
-    data_dir: Path, split: str = "test", sources: Sequence[str] | None = None
+def read_frame(
+    data_dir: str | Path, sources: Sequence[str] | None = None, fold: int | None = None
 ) -> pd.DataFrame:
-    """Rows of ``split`` (train, val, test, all), sorted so that slices of a case are together.
+    """The manifest with the splits of ``fold`` (None: its own), slices of a case together.
 
     Raises:
-        ConfigError: unknown split or source, or a split without rows (names what there is).
+        ConfigError: an unknown source, or a fold that was not prepared.
         DataError: no prepared folder.
     """
-    if split not in (*SPLITS, "all"):
-        raise ConfigError(f"split={split} is unknown: choose {', '.join(SPLITS)} or all")
     frame = read_manifest(data_dir)
     present = sorted(frame["source"].astype(str).unique())
     unknown = sorted(set(sources or ()) - set(present))
     if unknown:
         raise ConfigError(f"sources={unknown} are not in {data_dir}: it holds {present}")
+    frame = frame.assign(split=assign_splits(frame, fold))
     frame = frame[frame["source"].isin(list(sources or present))]
+    return frame.sort_values(["source", "case_id", "position"], kind="stable")
+
+
+def select_rows(frame: pd.DataFrame, split: str, data_dir: str | Path) -> pd.DataFrame:
+    """Rows of ``split`` (train, val, test, all) of a frame from :func:`read_frame`.
+
+    Raises:
+        ConfigError: unknown split, or a split without rows (names what there is).
+    """
+    if split not in (*SPLITS, "all"):
+        raise ConfigError(f"split={split} is unknown: choose {', '.join(SPLITS)} or all")
     chosen = frame if split == "all" else frame[frame["split"] == split]
     if chosen.empty:
         raise ConfigError(
             f"split={split} of {data_dir} is empty: it holds {_inventory(frame)}. Choose one of "
             "these splits, or prepare with split.test > 0"
         )
-    return chosen.sort_values(["source", "case_id", "position"], kind="stable")
+    return chosen
+
+
+def choose_fold(fold: int | str | None, data_dir: Path, meta: dict[str, Any]) -> int | None:
+    """The cross-validation fold whose splits count: "auto" takes the one of the checkpoint's training.
+
+    On another data folder than that of training, "auto" means none: its own splits.
+    """
+    if fold != "auto":
+        return None if fold is None else int(fold)
+    trained = (meta["config"].get("data") or {}).get("fold")
+    return trained if meta.get("manifest_sha256") == manifest_hash(data_dir) else None
+
+
+def check_unchanged(data_dir: Path, meta: dict[str, Any]) -> None:
+    """Refuse the folder of training when its trained sources are no longer those of training.
+
+    Sources that were added later are no harm: the older ones keep their splits.
+    """
+    if meta.get("manifest_sha256") == manifest_hash(data_dir):
+        return
+    trained_in = (meta["config"].get("data") or {}).get("data_dir")
+    if trained_in is None or Path(trained_in).resolve() != data_dir.resolve():
+        return  # another folder, which the remarks say
+    now, then = source_hashes(read_manifest(data_dir)), meta.get("source_sha256") or {}
+    changed = [name for name in meta.get("sources") or [] if now.get(name) != then.get(name)]
+    if changed:
+        raise DataError(
+            f"{data_dir} has changed since this checkpoint was trained on it (sources "
+            f"{', '.join(changed)}): samples of its test split may have been trained on. Train "
+            "again, or evaluate on a copy of the folder as it was, or on other data"
+        )
 
 
 def _inventory(frame: pd.DataFrame) -> str:

@@ -1,0 +1,33 @@
+"""``python -m brainmtl.crossval dir=...``: the folds of a cross-validation as one evaluation."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from brainmtl.config import entry, plain
+
+
+@entry("crossval")
+def main(cfg: DictConfig) -> None:
+    """Command-line entry."""
+    from brainmtl.evaluation.crossval.repeats import summarise_repeats
+    from brainmtl.evaluation.crossval.run import cross_validate
+    from brainmtl.evaluation.table import print_table, stage_rows, stage_table
+
+    options = plain(cfg)
+    folders = options.pop("dir")
+    found = []
+    for folder in folders if isinstance(folders, list) else [folders]:
+        found.append(cross_validate(folder, **options))
+        run = found[-1]["run"]
+        title = f"{folder}: {len(run['folds'])} folds, every case predicted once"
+        print_table(stage_table(stage_rows(str(run["stage"]), found[-1]), title)[0])
+        for remark in run["remarks"]:
+            print(f"note: {remark}")
+        print(f"report: {found[-1]['out_dir'] / 'report.html'}")
+    if len(found) > 1:
+        print(f"repeats: {summarise_repeats(found)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""``cross_validate(dir)``: every fold evaluated by its own model, all folds as one evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.data.manifest import manifest_hash
+from brainmtl.errors import ConfigError
+from brainmtl.evaluation import selection
+from brainmtl.evaluation.crossval.folds import FoldModel, find_folds, missing_folds
+from brainmtl.evaluation.crossval.merge import mean_tree, merge_lines
+from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, publish
+from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
+from brainmtl.evaluation.options import EvaluationOptions
+from brainmtl.evaluation.predict import choose_device
+from brainmtl.evaluation.run import evaluate
+from brainmtl.evaluation.shortcuts import summarise_baselines
+from brainmtl.evaluation.showcase import Shown, draw_cases, show
+from brainmtl.files import sha256
+from brainmtl.inference.operating_point import OperatingPoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+# What of the options decides a fold's files: a fold evaluated with the same ones is reused.
+REPORTED = ("batch_size", "precision", "resamples", "min_false_positive_pixels")
+PER_FOLD_NOTE = (
+    "Cross-validation: every figure with cases is over out-of-fold predictions, each case predicted once "
+    "by a model that saw neither its patient nor its duplicate group. The models differ between folds, so "
+    "ROC curves over all folds mix their scales; linear probe, background swap, heat and robustness are "
+    "means over folds."
+)
+
+
+def cross_validate(
+    dir: str | Path,
+    stage: str = "joint",
+    data_dir: str | Path | None = None,
+    out_dir: str | Path | None = None,
+    *,
+    partial: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluate the folds of one cross-validation and merge them.
+
+    Args:
+        dir: folder of ``python train.py -m fold=0,1,...``.
+        stage: which stage's models.
+        data_dir: prepared folder; None = where the first fold was trained.
+        out_dir: default ``<dir>/crossval_<stage>``.
+        partial: merge although folds are missing; the report says which.
+        options: fields of :class:`brainmtl.evaluation.options.EvaluationOptions`.
+
+    Returns:
+        As :func:`brainmtl.evaluation.run.evaluate`.
+
+    Raises:
+        ConfigError: no folds, folds missing or of different recipes.
+        DataError: as evaluate, or a case that two folds predicted.
+    """
+    folder = Path(dir)
+    asked = EvaluationOptions(**options)
+    models = find_folds(folder, stage)
+    data_dir = Path(data_dir or models[0].meta["config"]["data"]["data_dir"])
+    selection.require_prepared(data_dir)
+    missing = missing_folds(models, data_dir)
+    if missing and not partial:
+        raise ConfigError(
+            f"dir={folder} lacks the finished folds {missing}: repeat the training command (finished "
+            "stages are reused), or set partial=true to see what is there"
+        )
+    folders = [_evaluate_fold(model, data_dir, options) for model in models]
+    runs = [json.loads((path / "run.json").read_text(encoding="utf-8")) for path in folders]
+    evidence = _merge(models, folders)
+    evidence.score(
+        None, runs[0]["seg_threshold"], asked.min_false_positive_pixels, asked.resamples, asked.seed
+    )
+    out_dir = Path(out_dir) if out_dir else folder / f"crossval_{stage}"
+    run = _run(models, runs, missing)
+    if evidence.shortcuts is not None:
+        evidence.shortcuts["baselines"] = summarise_baselines(
+            evidence.baseline_lines, evidence.rows
+        )
+    if asked.figures:
+        evidence.pictures = _pictures(models, runs, data_dir, evidence, run, asked, out_dir)
+    publish(out_dir, evidence, run, asked.figures)
+    return {"metrics": evidence.result, "run": run, "out_dir": out_dir}
+
+
+def _evaluate_fold(model: FoldModel, data_dir: Path, options: dict[str, Any]) -> Path:
+    """Folder of the fold's own evaluation, made now unless it is there and whole."""
+    folder = model.directory / "evaluation_test"
+    if _up_to_date(folder, model, data_dir, options):
+        log.info("fold %d: evaluated already, %s", model.fold, folder)
+        return folder
+    print(f"fold {model.fold}: {model.checkpoint}", flush=True)
+    evaluate(model.checkpoint, data_dir, folder, **options)
+    return folder
+
+
+def _up_to_date(folder: Path, model: FoldModel, data_dir: Path, options: dict[str, Any]) -> bool:
+    """``run.json`` is written last: where it names this checkpoint and data, all files are there."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return False
+    run = json.loads(path.read_text(encoding="utf-8"))
+    asked = EvaluationOptions(**options)
+    sections = [name for name in asked.sections if not (folder / f"{name}.json").is_file()]
+    return (
+        not sections
+        and run["checkpoint_sha256"] == sha256(model.checkpoint)
+        and run["manifest_sha256"] == manifest_hash(data_dir)
+        and all(run[name] == getattr(asked, name) for name in REPORTED)
+    )
+
+
+def _merge(models: Sequence[FoldModel], folders: Sequence[Path]) -> Evidence:
+    def lines(name: str, key: str) -> list[dict[str, Any]]:
+        present = [(m.fold, f / name) for m, f in zip(models, folders, strict=True)]
+        own = [(fold, read_lines(path)) for fold, path in present if path.is_file()]
+        return merge_lines(own, key)
+
+    def section(name: str) -> dict[str, Any] | None:
+        paths = [folder / f"{name}.json" for folder in folders]
+        if not all(path.is_file() for path in paths):
+            return None
+        return mean_tree([json.loads(path.read_text(encoding="utf-8")) for path in paths])
+
+    evidence = Evidence(lines(PREDICTIONS, "image_id"), lines(CASES, "case_id"))
+    evidence.shortcuts, evidence.robustness = section("shortcuts"), section("robustness")
+    baselines = [
+        (m.fold, read_lines(f / BASELINES))
+        for m, f in zip(models, folders, strict=True)
+        if (f / BASELINES).is_file()
+    ]
+    evidence.baseline_lines = [line | {"fold": fold} for fold, own in baselines for line in own]
+    return evidence
+
+
+def _run(
+    models: Sequence[FoldModel], runs: Sequence[dict[str, Any]], missing: Sequence[int]
+) -> dict[str, Any]:
+    """run.json of all folds together; what differs between them stands per fold."""
+    first = runs[0]
+    remarks = [PER_FOLD_NOTE]
+    if missing:
+        remarks.insert(
+            0, f"Folds {list(missing)} are missing: their cases are not in these figures."
+        )
+    shared = [r for r in first["remarks"] if all(r in run["remarks"] for run in runs)]
+    return first | {
+        "checkpoint": ", ".join(str(model.checkpoint) for model in models),
+        "checkpoint_sha256": ", ".join(run["checkpoint_sha256"][:16] for run in runs),
+        "split": "test",
+        "fold": None,
+        "folds": [model.fold for model in models],
+        "operating_point": {
+            f"fold {m.fold}": r["operating_point"] for m, r in zip(models, runs, strict=True)
+        },
+        "seconds": {
+            source: round(sum(run["seconds"].get(source, 0.0) for run in runs), 3)
+            for source in first["seconds"]
+        },
+        "remarks": [*remarks, *shared],
+    }
+
+
+def _pictures(
+    models: Sequence[FoldModel],
+    runs: Sequence[dict[str, Any]],
+    data_dir: Path,
+    evidence: Evidence,
+    run: dict[str, Any],
+    asked: EvaluationOptions,
+    out_dir: Path,
+) -> Pictures:
+    """Cases of all folds, each drawn by the model that predicted it."""
+    frame = selection.read_frame(data_dir)
+    evaluated = {(row["source"], row["image_id"]) for row in evidence.rows}
+    keys = zip(frame["source"].astype(str), frame["image_id"].astype(str), strict=True)
+    frame = frame[[key in evaluated for key in keys]]
+    network = {
+        "batch_size": asked.batch_size,
+        "device": choose_device(asked.device),
+        "precision": asked.precision,
+    }
+
+    def show_rows(rows: pd.DataFrame) -> Shown:
+        found: dict[str, Any] = {}
+        for model, fold_run in zip(models, runs, strict=True):
+            own = rows[rows["fold"] == model.fold]
+            if own.empty:
+                continue
+            network_of_fold, _ = selection.load_checkpoint(model.checkpoint)
+            point = OperatingPoint.from_dict(fold_run["operating_point"])
+            for item in show(network_of_fold, data_dir, own, point, network):
+                found[item[0].row.image_id] = item
+        return [found[image_id] for image_id in rows["image_id"]]
+
+    return draw_cases(frame, evidence, run["display_names"], show_rows, out_dir)

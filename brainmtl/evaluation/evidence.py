@@ -1,0 +1,108 @@
+"""What an evaluation found, and the files that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brainmtl.evaluation.card import build_card, write_card
+from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
+from brainmtl.evaluation.report import Section, load_bands, write_report
+from brainmtl.evaluation.scores import score_sources
+from brainmtl.evaluation.statistics.intervals import add_intervals
+from brainmtl.files import write_json
+
+BASELINES = "baselines.csv"
+Lines = list[dict[str, Any]]
+Pictures = dict[str, list[tuple[str, Path]]]
+
+
+@dataclass
+class Evidence:
+    """Lines of one model, or of all folds together, and the sections made of them.
+
+    ``result`` is metrics.json; ``shortcuts`` and ``robustness`` are None where not asked for;
+    ``baseline_lines`` are the predictions of the shortcut section's baselines.
+    """
+
+    rows: Lines
+    cases: Lines
+    result: dict[str, Any] = field(default_factory=dict)
+    shortcuts: dict[str, Any] | None = None
+    robustness: dict[str, Any] | None = None
+    baseline_lines: Lines = field(default_factory=list)
+    pictures: Pictures = field(default_factory=dict)
+
+    def score(
+        self,
+        cls_threshold: float | None,
+        seg_threshold: float,
+        min_false_positive_pixels: int,
+        resamples: int,
+        seed: int,
+    ) -> None:
+        """Fill ``result`` from the lines, intervals included."""
+        self.result = score_sources(
+            self.rows, self.cases, cls_threshold, seg_threshold, min_false_positive_pixels
+        )
+        add_intervals(self.result, self.rows, self.cases, resamples, seed)
+
+
+def publish(out_dir: Path, evidence: Evidence, run: Mapping[str, Any], figures: bool) -> None:
+    """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "run.json").unlink(
+        missing_ok=True
+    )  # what an older evaluation left is no longer whole
+    for name, lines in (
+        (PREDICTIONS, evidence.rows),
+        (CASES, evidence.cases),
+        (BASELINES, evidence.baseline_lines),
+    ):
+        if lines:
+            write_lines(out_dir / name, lines)
+        else:
+            (out_dir / name).unlink(missing_ok=True)
+    write_json(out_dir / "metrics.json", evidence.result)
+    for name in ("shortcuts", "robustness"):
+        section = getattr(evidence, name)
+        if section is not None:
+            write_json(out_dir / f"{name}.json", section)
+    bands = load_bands()
+    write_report(
+        out_dir,
+        evidence.result,
+        run,
+        evidence.rows,
+        evidence.cases,
+        evidence.pictures,
+        _sections(evidence, run["display_names"], out_dir / "figures" if figures else None),
+        bands,
+    )
+    write_card(out_dir, build_card(evidence.result, run, bands))
+    write_json(out_dir / "run.json", run)
+
+
+def _sections(
+    evidence: Evidence, names: Mapping[str, str], folder: Path | None
+) -> Sequence[Section]:
+    from brainmtl.evaluation import robustness, shortcuts
+
+    found = []
+    if evidence.shortcuts is not None:
+        drawn = shortcuts.section_figures(evidence.shortcuts, names, folder) if folder else []
+        found.append(
+            Section(
+                "Did it learn the tumour or the source?",
+                shortcuts.section_markdown(evidence.shortcuts, names),
+                drawn,
+                alerts=evidence.shortcuts["baselines"]["sentences"],
+            )
+        )
+    if evidence.robustness is not None:
+        drawn = robustness.robustness_figures(evidence.robustness, names, folder) if folder else []
+        text = robustness.robustness_markdown(evidence.robustness, names)
+        found.append(Section("Robustness", text, drawn))
+    return found

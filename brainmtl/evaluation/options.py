@@ -1,0 +1,70 @@
+"""What an evaluation is asked for; ``conf/evaluate.yaml`` explains every option."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainmtl.errors import ConfigError
+from brainmtl.inference.operating_point import DEFAULT_SEG_GATE, OperatingPoint
+
+SECTIONS = ("shortcuts", "robustness")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Everything beside checkpoint, data, split and output folder.
+
+    ``tta`` ({"mode"}), ``postprocess`` (fields of PostprocessOptions), ``cls_threshold`` and
+    ``seg_threshold`` override the operating point where they are not None. ``section_limit`` images per source in the sections, ``resamples`` of
+    the bootstrap, ``seed`` of both.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
+    batch_size: int = 16
+    device: str = "auto"
+    precision: str = "32"
+    operating_point: str = "auto"
+    seg_gate: float = DEFAULT_SEG_GATE
+    cls_threshold: float | None = None
+    seg_threshold: float | None = None
+    tta: Mapping[str, Any] = field(default_factory=dict)
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+    min_false_positive_pixels: int = 1
+    resamples: int = 2000
+    sections: Sequence[str] = SECTIONS
+    section_limit: int = 60
+    seed: int = 0
+    save_masks: bool = False
+    figures: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        from brainmtl.evaluation.predict import check_options
+
+        check_options(self.batch_size, self.precision)
+        for name, least in (
+            ("min_false_positive_pixels", 1),
+            ("resamples", 100),
+            ("section_limit", 12),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least {least}")
+        unknown = sorted(set(self.sections) - set(SECTIONS))
+        if unknown:
+            raise ConfigError(f"sections={unknown} are unknown: choose from {list(SECTIONS)}")
+        self.apply(
+            OperatingPoint.default(seg_gate=self.seg_gate)
+        )  # refused before any file is read
+
+    def apply(self, point: OperatingPoint) -> OperatingPoint:
+        """``point`` with what these options set by hand."""
+        return point.with_options(
+            self.postprocess,
+            tta=self.tta.get("mode"),
+            threshold=self.cls_threshold,
+            seg_threshold=self.seg_threshold,
+        )
