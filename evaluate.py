@@ -20,7 +20,7 @@ def evaluate(options: dict[str, Any]) -> dict[str, Any]:
     print_table(stage_table(stage_rows(str(run["stage"]), found), title)[0])
     for remark in run["remarks"]:
         print(f"note: {remark}")
-    print(f"report: {out_dir / 'report.md'}")
+    print(f"report: {out_dir / 'report.html'}")
     return found
 
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import assemble_volume, voxel_volume_ml
+from brainmtl.data.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
 from brainmtl.data.samples import read_reference
 from brainmtl.errors import DataError
 from brainmtl.evaluation import metrics
 from brainmtl.evaluation.predict import Prediction
 from brainmtl.files import atomic_path
+
+
+@dataclass(frozen=True)
+class CaseRule:
+    """How the probability of a slice decides about its mask and about the case.
+
+    ``gate``: calibrated probability below which a slice's mask is emptied where the model is served.
+    ``threshold`` and the limits: a case is called tumour when the predicted volume on its slices
+    with calibrated probability >= ``threshold`` exceeds ``limit_ml`` (millilitres), or
+    ``limit_voxels`` where no voxel size is known.
+    """
+
+    gate: float
+    threshold: float
+    limit_ml: float
+    limit_voxels: float
 
 
 def original_mask(slices: Sequence[Prediction]) -> np.ndarray:
@@ -28,13 +45,17 @@ def original_mask(slices: Sequence[Prediction]) -> np.ndarray:
 
 
 def score_case(
-    slices: Sequence[Prediction], predicted: np.ndarray, data_dir: Path
+    slices: Sequence[Prediction], predicted: np.ndarray, data_dir: Path, rule: CaseRule
 ) -> dict[str, Any] | None:
-    """One line of ``cases.csv``: overlap in the original grid; None for a case without reference.
+    """One line of ``cases.csv``: figures in the original grid; None for a case without reference.
+
+    Distances are in mm where the volume has an affine, in pixels of the original grid otherwise;
+    ``distance_unit`` says which.
 
     Args:
         slices: all predictions of one case.
         predicted: their mask in the original grid, see :func:`original_mask`.
+        rule: the operating point of the model that predicted.
 
     Raises:
         DataError: the reference is missing, or its grid is another one than the prediction's.
@@ -49,8 +70,7 @@ def score_case(
             f"{path}: reference {reference.shape} and prediction {predicted.shape} lie on "
             "different grids: prepare the data again"
         )
-    counts = metrics.overlap(predicted > 0, reference > 0)
-    voxel_ml = voxel_volume_ml(geometry) if geometry.volume is not None else None
+    masks = predicted > 0, reference > 0
     return {
         "source": row.source,
         "group": row.group,
@@ -58,13 +78,80 @@ def score_case(
         "kind": row.kind,
         "synthetic": int(row.synthetic),
         "n_slices": len(slices),
+        **_overlap(*masks, voxel_volume_ml(geometry) if geometry.volume is not None else None),
+        **_shape(*masks, geometry),
+        **_rule(slices, *masks, rule),
+    }
+
+
+def _overlap(
+    predicted: np.ndarray, reference: np.ndarray, voxel_ml: float | None
+) -> dict[str, Any]:
+    counts = metrics.overlap(predicted, reference)
+    predicted_ml, reference_ml = (
+        None if voxel_ml is None else count * voxel_ml for count in counts[1:]
+    )
+    defined = predicted_ml is not None and reference_ml is not None and counts[2] > 0
+    return {
         "dice": metrics.dice_from_counts(*counts),
         "iou": metrics.iou_from_counts(*counts),
         "intersection_voxels": counts[0],
         "predicted_voxels": counts[1],
         "reference_voxels": counts[2],
-        "predicted_ml": None if voxel_ml is None else counts[1] * voxel_ml,
-        "reference_ml": None if voxel_ml is None else counts[2] * voxel_ml,
+        "n_voxels": int(predicted.size),
+        "predicted_ml": predicted_ml,
+        "reference_ml": reference_ml,
+        "volume_error_ml": predicted_ml - reference_ml if defined else None,
+        "pixel_accuracy": metrics.pixel_accuracy_from_counts(*counts, predicted.size),
+    }
+
+
+def _shape(predicted: np.ndarray, reference: np.ndarray, geometry: SliceGeometry) -> dict[str, Any]:
+    volume = geometry.volume
+    spacing = None
+    if volume is not None and volume.affine is not None:
+        spacing = np.linalg.norm(np.array(volume.affine)[:3, :3], axis=0)
+    lesions = metrics.lesion_counts(predicted, reference)
+    return {
+        **metrics.surface_metrics(predicted, reference, spacing, metrics.TOLERANCE),
+        "distance_unit": "px" if spacing is None else "mm",
+        "tolerance": metrics.TOLERANCE,
+        "lesions_reference": lesions["reference"],
+        "lesions_found": lesions["found"],
+        "false_positive_components": lesions["false_positive"],
+    }
+
+
+def _rule(
+    slices: Sequence[Prediction], predicted: np.ndarray, reference: np.ndarray, rule: CaseRule
+) -> dict[str, Any]:
+    """The case as it is served and as the patient rule sees it, from counts per slice."""
+    geometry = slices[0].geometry
+    volume = geometry.volume
+    # Planes along the last axis. Emptying slices only drops their counts: no second assembly.
+    ours, theirs = (
+        mask[..., None] if volume is None else volume.orient(mask)
+        for mask in (predicted, reference)
+    )
+    per_slice = np.count_nonzero(ours, axis=(0, 1))
+    hits = np.count_nonzero(ours & theirs, axis=(0, 1))
+    gated, called = (
+        [0 if volume is None else s.geometry.slice_index for s in slices if s.calibrated >= limit]
+        for limit in (rule.gate, rule.threshold)
+    )
+    n_gated, n_reference = int(per_slice[gated].sum()), int(np.count_nonzero(reference))
+    voxel_ml = None if volume is None else voxel_volume_ml(geometry)
+    voxels = int(per_slice[called].sum())
+    rule_volume = voxels if voxel_ml is None else voxels * voxel_ml
+    limit = rule.limit_voxels if voxel_ml is None else rule.limit_ml
+    return {
+        "gated_dice": metrics.dice_from_counts(int(hits[gated].sum()), n_gated, n_reference),
+        "gated_predicted_voxels": n_gated,
+        "rule_volume": rule_volume,
+        "rule_unit": "voxels" if voxel_ml is None else "ml",
+        "rule_limit": limit,
+        "patient_call": int(rule_volume > limit),
+        "patient_label": int(n_reference > 0),
     }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 REFERENCE_COLOUR, PREDICTION_COLOUR = "#2fd65b", "#ff7f0e"
 PANEL_INCHES = 2.6
 CLASSIFICATION_PANELS = 8
+HEAT_ALPHA = 0.75  # of the hottest pixel
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,27 @@ def rows_of(frame: pd.DataFrame, source: str, panels: Sequence[Panel]) -> pd.Dat
 
 
 def draw(
-    panels: Sequence[Panel], predictions: Sequence[Prediction], name: str, path: Path
+    panels: Sequence[Panel],
+    predictions: Sequence[Prediction],
+    name: str,
+    path: Path,
+    heat: Sequence[np.ndarray] | None = None,
 ) -> list[tuple[str, Path]]:
-    """Draw ``panels`` (predictions in the same order) into ``path``; returns (caption, path)."""
+    """Draw ``panels`` into ``path``; returns (caption, path).
+
+    ``predictions`` are those of the panels' images in order, ``heat`` their Grad-CAM maps (H, W) in
+    [0, 1], which get a picture of their own beside the contours.
+
+    Raises:
+        ValueError: another number of maps than of predictions.
+    """
     if not panels:
         return []
+    if heat is not None and len(heat) != len(predictions):
+        raise ValueError(f"{len(heat)} heat maps for {len(predictions)} predictions: one each")
     if predictions[0].reference is None:
-        return _draw_images(panels, predictions, name, path)
-    return _draw_cases(panels, predictions, name, path)
+        return _draw_images(panels, predictions, name, path, heat)
+    return _draw_cases(panels, predictions, name, path, heat)
 
 
 def _unit(case: dict[str, Any]) -> str:
@@ -96,7 +110,7 @@ def _error(row: dict[str, Any]) -> float:
 
 def _call(row: dict[str, Any]) -> str:
     truth = {1: "tumour", 0: "no tumour", -1: "no label"}[row["cls"]]
-    return f"{row['image_id']}\n{truth}, P = {row['probability']:.3f}"
+    return f"{row['image_id']}\n{truth}, raw P = {row['probability']:.3f}"
 
 
 def _slices_of(case_id: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -112,48 +126,78 @@ def _slices_of(case_id: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _draw_cases(
-    panels: Sequence[Panel], predictions: Sequence[Prediction], name: str, path: Path
+    panels: Sequence[Panel],
+    predictions: Sequence[Prediction],
+    name: str,
+    path: Path,
+    heat: Sequence[np.ndarray] | None,
 ) -> list[tuple[str, Path]]:
-    columns = 1 + max(len(panel.image_ids) for panel in panels)
-    figure, axes = _grid(len(panels), columns, name)
-    remaining = iter(predictions)
+    slices = max(len(panel.image_ids) for panel in panels)
+    figure, axes = _grid(len(panels), 1 + slices + (heat is not None), name)
+    start = 0
     for line, panel in zip(axes, panels, strict=True):
-        shown = [next(remaining) for _ in panel.image_ids]
+        shown = predictions[start : start + len(panel.image_ids)]
         _show(line[0], shown[0].image)
         line[0].set_title(panel.title, fontsize=8)
         for ax, prediction in zip(line[1:], shown, strict=False):
             _show(ax, prediction.image)
             _contours(ax, prediction)
             ax.set_title(_slice_title(prediction), fontsize=8)
+        if heat is not None:
+            _heat(line[-1], shown[0], heat[start])
+        start += len(shown)
     _legend(figure, ("reference", REFERENCE_COLOUR), ("prediction", PREDICTION_COLOUR))
     _save(figure, path)
-    what = "patient volume" if columns > 2 else "image"
+    what = "patient volume" if slices > 1 else "image"
     caption = (
         f"{name}: best, median and worst {what} by Dice in the original grid; reference green, "
-        "prediction orange"
+        f"prediction orange{_heat_caption(heat)}"
     )
     return [(caption, path)]
 
 
 def _draw_images(
-    panels: Sequence[Panel], predictions: Sequence[Prediction], name: str, path: Path
+    panels: Sequence[Panel],
+    predictions: Sequence[Prediction],
+    name: str,
+    path: Path,
+    heat: Sequence[np.ndarray] | None,
 ) -> list[tuple[str, Path]]:
-    columns = min(4, len(panels))
-    figure, axes = _grid(-(-len(panels) // columns), columns, name)
-    for ax, panel, prediction in zip(axes.ravel(), panels, predictions, strict=False):
-        _show(ax, prediction.image)
-        _contours(ax, prediction)
-        ax.set_title(panel.title, fontsize=8)
+    width = 1 if heat is None else 2  # pictures per panel
+    across = min(4 // width, len(panels))
+    figure, axes = _grid(-(-len(panels) // across), across * width, name)
+    tiles = axes.reshape(-1, width)  # a multiple of width lies in each line
+    for k, (panel, prediction) in enumerate(zip(panels, predictions, strict=True)):
+        _show(tiles[k][0], prediction.image)
+        _contours(tiles[k][0], prediction)
+        tiles[k][0].set_title(panel.title, fontsize=8)
+        if heat is not None:
+            _heat(tiles[k][1], prediction, heat[k])
     _legend(figure, ("prediction (no reference mask)", PREDICTION_COLOUR))
     _save(figure, path)
-    return [(f"{name}: images whose probability P lies farthest from the label, worst first", path)]
+    caption = f"{name}: images whose raw P (before calibration) lies farthest from the label, worst first"
+    return [(f"{caption}{_heat_caption(heat)}", path)]
+
+
+def _heat(ax: Axes, prediction: Prediction, heat: np.ndarray) -> None:
+    """The image under its Grad-CAM map: the hotter, the less transparent."""
+    _show(ax, prediction.image)
+    ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=HEAT_ALPHA * heat)
+    _contours(ax, prediction)
+    ax.set_title(f"Grad-CAM\nraw P = {prediction.probability:.3f}", fontsize=8)
+
+
+def _heat_caption(heat: Sequence[np.ndarray] | None) -> str:
+    if heat is None:
+        return ""
+    return "; Grad-CAM: what speaks for tumour, bright = most within this image"
 
 
 def _slice_title(prediction: Prediction) -> str:
     value = "not defined" if prediction.dice is None else f"{prediction.dice:.3f}"
     if prediction.row.kind == "volume":
         return f"slice {prediction.row.position}\nslice Dice {value}"
-    return f"Dice {value} (256x256)\nP = {prediction.probability:.3f}"
+    return f"Dice {value} (256x256)\nraw P = {prediction.probability:.3f}"
 
 
 def _grid(n_rows: int, n_columns: int, name: str) -> tuple[Any, Any]:

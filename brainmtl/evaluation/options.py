@@ -26,7 +26,7 @@ class EvaluationOptions:
 
     batch_size: int = 16
     device: str = "auto"
-    precision: str = "32"
+    bf16: bool = False
     operating_point: str = "auto"
     seg_gate: float = DEFAULT_SEG_GATE
     cls_threshold: float | None = None
@@ -43,10 +43,8 @@ class EvaluationOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        from brainmtl.evaluation.predict import check_options
-
-        check_options(self.batch_size, self.precision)
         for name, least in (
+            ("batch_size", 1),
             ("min_false_positive_pixels", 1),
             ("resamples", 100),
             ("section_limit", 12),
@@ -59,6 +57,22 @@ class EvaluationOptions:
         self.apply(
             OperatingPoint.default(seg_gate=self.seg_gate)
         )  # refused before any file is read
+
+    @property
+    def precision(self) -> str:
+        """The number format of the network passes: ``32`` or ``bf16``."""
+        return "bf16" if self.bf16 else "32"
+
+    def network(self) -> dict[str, Any]:
+        """Options of every pass through the network."""
+        from brainmtl.evaluation.predict import choose_device
+
+        return {
+            "batch_size": self.batch_size,
+            "device": choose_device(self.device),
+            "precision": self.precision,
+            "progress": self.progress,
+        }
 
     def apply(self, point: OperatingPoint) -> OperatingPoint:
         """``point`` with what these options set by hand."""

@@ -15,7 +15,7 @@ from brainmtl.evaluation.cases import CaseRule, original_mask, save_case_masks, 
 from brainmtl.evaluation.evidence import Evidence, publish
 from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
-from brainmtl.evaluation.predict import Prediction, choose_device, predict_split
+from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.evaluation.showcase import draw_cases, show
 from brainmtl.files import sha256
 from brainmtl.inference.operating_point import OperatingPoint
@@ -68,12 +68,7 @@ def evaluate(
     test = selection.select_rows(frame, split, data_dir)
     selection.check_samples(test, data_dir, meta)
     out_dir = Path(out_dir) if out_dir else selection.default_out_dir(ckpt, split)
-    network = {
-        "batch_size": asked.batch_size,
-        "device": choose_device(asked.device),
-        "precision": asked.precision,
-        "progress": asked.progress,
-    }
+    network = asked.network()
     point = operating_point_for(
         asked.operating_point,
         ckpt,

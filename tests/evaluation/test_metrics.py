@@ -1,9 +1,10 @@
-"""Every metric against scikit-learn, MONAI or a brute-force version, degenerate cases included."""
+"""Overlap of masks, lesions and volumes against MONAI, scikit-learn or a brute-force version."""
 
 from __future__ import annotations
 
-import json
 import statistics
+from collections import deque
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,92 +13,6 @@ from monai.metrics import compute_dice, compute_iou
 from sklearn import metrics as reference
 
 from brainmtl.evaluation import metrics
-
-CASES = {
-    "random": (np.random.default_rng(0).integers(0, 2, 101), np.random.default_rng(1).random(101)),
-    "ties": (np.array([0, 1, 0, 1, 1, 0]), np.array([0.5, 0.5, 0.2, 0.2, 0.9, 0.5])),
-    "all equal": (np.array([0, 1, 1]), np.full(3, 0.5)),
-    "perfect": (np.array([0, 0, 1]), np.array([0.1, 0.2, 0.8])),
-    "inverted": (np.array([1, 1, 0]), np.array([0.1, 0.2, 0.8])),
-    "none called": (np.array([0, 1]), np.array([0.1, 0.2])),
-    "all called": (np.array([0, 1]), np.array([0.7, 0.8])),
-    "two cases": (np.array([1, 0]), np.array([0.6, 0.4])),
-}
-
-
-@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("name", CASES)
-def test_classification_equals_scikit_learn(name: str, threshold: float) -> None:
-    labels, scores = CASES[name]
-    calls = (scores >= threshold).astype(int)
-    found = metrics.classification_metrics(labels, scores, threshold)
-    nan = {"zero_division": np.nan}
-    expected = {
-        "accuracy": reference.accuracy_score(labels, calls),
-        "balanced_accuracy": reference.balanced_accuracy_score(labels, calls),
-        "sensitivity": reference.recall_score(labels, calls, **nan),
-        "specificity": reference.recall_score(labels, calls, pos_label=0, **nan),
-        "precision": reference.precision_score(labels, calls, **nan),
-        "f1": reference.f1_score(labels, calls, **nan),
-        "prevalence": labels.mean(),
-        "majority_baseline": max(labels.mean(), 1 - labels.mean()),
-        "roc_auc": brute_force_auc(labels, scores),
-    }
-    for key, value in expected.items():
-        if np.isnan(value):
-            assert found[key] is None, key
-        else:
-            assert found[key] == pytest.approx(value, abs=1e-12), key
-    assert found["confusion_matrix"] == reference.confusion_matrix(labels, calls).tolist()
-    assert found["n"] == len(labels)
-    for key, (numerator, denominator) in found["counts"].items():
-        assert found[key] == (numerator / denominator if denominator else None), key
-
-
-def brute_force_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """P(score of a positive > score of a negative), ties one half, over all pairs."""
-    pairs = [(p, n) for p in scores[labels == 1] for n in scores[labels == 0]]
-    return float(np.mean([1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs]))
-
-
-@pytest.mark.parametrize("label", [0, 1])
-@pytest.mark.parametrize("score", [0.1, 0.9])
-@pytest.mark.parametrize("n", [1, 7])
-def test_one_class_leaves_undefined_figures_none(label: int, score: float, n: int) -> None:
-    found = metrics.classification_metrics(np.full(n, label), np.full(n, score))
-    assert found["roc_auc"] is None and found["balanced_accuracy"] is None
-    assert found["sensitivity" if label == 0 else "specificity"] is None
-    correct = float((score >= 0.5) == label)
-    assert found["sensitivity" if label == 1 else "specificity"] == correct
-    assert found["accuracy"] == correct and found["majority_baseline"] == 1.0
-    # F1 = 2TP / (2TP + FP + FN) is undefined only where all three are 0
-    assert (found["f1"] is None) == (label == 0 and score < 0.5)
-    json.dumps(found, allow_nan=False)
-
-
-def test_no_rows_at_all() -> None:
-    found = metrics.classification_metrics(np.array([], dtype=int), np.array([]))
-    assert found["n"] == 0 and found["confusion_matrix"] == [[0, 0], [0, 0]]
-    assert all(found[key] is None for key in (*found["counts"], "roc_auc", "balanced_accuracy"))
-
-
-def test_score_at_the_threshold_is_positive() -> None:
-    assert (
-        metrics.classification_metrics(np.array([1, 0]), np.array([0.5, 0.49]))["accuracy"] == 1.0
-    )
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "message"),
-    [
-        ([0, -1], [0.1, 0.2], "0 or 1"),
-        ([0, 1], [0.1, np.nan], "finite"),
-        ([0, 1], [0.1], "alike"),
-    ],
-)
-def test_bad_input_is_refused(labels: list[int], scores: list[float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        metrics.classification_metrics(np.array(labels), np.array(scores))
 
 
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.5, 1.0])
@@ -181,3 +96,92 @@ def test_every_patient_counts_once() -> None:
     assert found["dice_sd"] == pytest.approx(statistics.stdev([0.5, 0.9]))
     assert (found["n"], found["n_cases"]) == (2, 5)
     assert found["empty"]["counts"] == [1, 2]
+    assert found["n"] == 2 and metrics.patient_metrics([])["dice"] is None
+
+
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+def test_pixel_accuracy_and_pooled_dice_equal_scikit_learn(density: float) -> None:
+    rng = np.random.default_rng(4)
+    predictions, truths = rng.random((5, 6, 7)) < density, rng.random((5, 6, 7)) < 0.3
+    truths[2] = False
+    counts = [metrics.overlap(*pair) for pair in zip(predictions, truths, strict=True)]
+    for k, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+        found = metrics.pixel_accuracy_from_counts(*counts[k], truth.size)
+        expected = reference.accuracy_score(truth.ravel(), prediction.ravel())
+        assert found == (pytest.approx(expected) if k != 2 else None)
+    expected = reference.f1_score(truths.ravel(), predictions.ravel(), zero_division=0.0)
+    assert metrics.pooled_dice(counts) == pytest.approx(expected)
+    assert metrics.pooled_dice([]) is metrics.pooled_dice([(0, 5, 0)]) is None
+
+
+def test_group_means_leave_undefined_values_out() -> None:
+    pairs = [("a", 1.0), ("b", None), ("a", None), ("c", 4.0), ("a", 2.0)]
+    assert metrics.group_means(pairs) == [1.5, 4.0]
+    assert metrics.group_means([]) == []
+
+
+def components(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
+    """Flood fill over all neighbours that share a face, an edge or a corner."""
+    remaining = {tuple(int(i) for i in place) for place in np.argwhere(mask)}
+    steps = [step for step in product((-1, 0, 1), repeat=mask.ndim) if any(step)]
+    found = []
+    while remaining:
+        queue = deque([remaining.pop()])
+        own = set(queue)
+        while queue:
+            place = queue.popleft()
+            for step in steps:
+                neighbour = tuple(a + b for a, b in zip(place, step, strict=True))
+                if neighbour in remaining:
+                    remaining.remove(neighbour)
+                    own.add(neighbour)
+                    queue.append(neighbour)
+        found.append(own)
+    return found
+
+
+@pytest.mark.parametrize("densities", [*product((0.0, 0.05, 0.3, 1.0), repeat=2)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (15, 17), (7, 8, 9)])
+def test_lesions_equal_a_flood_fill(shape: tuple[int, ...], densities: tuple[float, float]) -> None:
+    rng = np.random.default_rng(11)
+    prediction, truth = (rng.random(shape) < density for density in densities)
+    found = metrics.lesion_counts(prediction, truth)
+    lesions, ours = components(truth), components(prediction)
+    assert found == {
+        "reference": len(lesions),
+        "found": sum(any(prediction[place] for place in own) for own in lesions),
+        "false_positive": sum(not any(truth[place] for place in own) for own in ours),
+    }
+
+
+def test_lesions_by_hand() -> None:
+    truth, prediction = np.zeros((2, 9, 9), bool)
+    truth[0, 0] = truth[1, 1] = True  # joined by a corner: one lesion
+    truth[4:6, 4:6] = truth[8, 8] = True
+    prediction[5, 5] = True  # one pixel finds the second lesion
+    prediction[0, 8] = prediction[8, 0] = True
+    expected = {"reference": 3, "found": 1, "false_positive": 2}
+    assert metrics.lesion_counts(prediction, truth) == expected
+    with pytest.raises(ValueError, match="same grid"):
+        metrics.lesion_counts(prediction, truth[1:])
+
+
+def test_bounding_box_holds_all_and_nothing_more() -> None:
+    mask = np.zeros((5, 6, 7), bool)
+    assert mask[metrics.bounding_box(mask)].size == 0
+    mask[1, 2, 3] = mask[4, 2, 0] = True
+    assert metrics.bounding_box(mask) == (slice(1, 5), slice(2, 3), slice(0, 4))
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [3.0, -1.0, 4.0, -1.5, 9.0]])
+def test_bland_altman_equals_its_formula(values: list[float]) -> None:
+    found = metrics.bland_altman(values)
+    bias, sd = statistics.fmean(values), statistics.stdev(values)
+    assert found == {
+        "bias": pytest.approx(bias),
+        "sd": pytest.approx(sd),
+        "lower": pytest.approx(bias - 1.96 * sd),
+        "upper": pytest.approx(bias + 1.96 * sd),
+        "n": len(values),
+    }
+    assert metrics.bland_altman(values[:1]) is metrics.bland_altman([]) is None

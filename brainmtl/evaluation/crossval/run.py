@@ -16,7 +16,6 @@ from brainmtl.evaluation.crossval.merge import mean_tree, merge_lines
 from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, publish
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
 from brainmtl.evaluation.options import EvaluationOptions
-from brainmtl.evaluation.predict import choose_device
 from brainmtl.evaluation.run import evaluate
 from brainmtl.evaluation.shortcuts import summarise_baselines
 from brainmtl.evaluation.showcase import Shown, draw_cases, show
@@ -184,11 +183,7 @@ def _pictures(
     evaluated = {(row["source"], row["image_id"]) for row in evidence.rows}
     keys = zip(frame["source"].astype(str), frame["image_id"].astype(str), strict=True)
     frame = frame[[key in evaluated for key in keys]]
-    network = {
-        "batch_size": asked.batch_size,
-        "device": choose_device(asked.device),
-        "precision": asked.precision,
-    }
+    network = asked.network()
 
     def show_rows(rows: pd.DataFrame) -> Shown:
         found: dict[str, Any] = {}

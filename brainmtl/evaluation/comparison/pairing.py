@@ -1,0 +1,137 @@
+"""The cases that all evaluations share, as arrays, source by source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brainmtl.errors import DataError
+from brainmtl.evaluation.comparison.folders import Evaluation
+from brainmtl.evaluation.statistics.intervals import group_means, group_numbers, numbers
+
+Lines = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SharedCases:
+    """One source's common cases under E evaluations.
+
+    Labelled images: ``labels`` (N,) and ``groups`` (N,) in 0..n_groups-1; ``scores`` (calibrated
+    probabilities) and ``calls``, (E, N) each. Patients with reference tumour: ``dice``
+    (E, P). ``masks`` (E, 2, C): predicted size and Dice per volume, to tell whether predictions
+    differ at all. ``counts``: images and volumes that each evaluation has, and that all share.
+    """
+
+    source: str
+    labels: np.ndarray
+    groups: np.ndarray
+    scores: np.ndarray
+    calls: np.ndarray
+    dice: np.ndarray
+    masks: np.ndarray
+    counts: dict[str, Any]
+
+    @property
+    def n_groups(self) -> int:
+        """Patients, or groups of duplicate pictures, with a labelled image."""
+        return len(np.unique(self.groups))
+
+    @property
+    def independent(self) -> bool:
+        """Whether every group holds one labelled image."""
+        return self.n_groups == len(self.groups)
+
+
+def shared_cases(
+    evaluations: Sequence[Evaluation],
+) -> tuple[dict[str, SharedCases], list[str]]:
+    """Common cases per source, and warnings where some evaluation has others too.
+
+    Raises:
+        DataError: no source is common to all, or the same image has another label or group.
+    """
+    present = [{row["source"] for row in evaluation.rows} for evaluation in evaluations]
+    common, everything = set.intersection(*present), set.union(*present)
+    if not common:
+        names = "; ".join(
+            f"{e.name}: {', '.join(sorted(own))}"
+            for e, own in zip(evaluations, present, strict=True)
+        )
+        raise DataError(f"the evaluations have no source in common ({names}): nothing to compare")
+    warnings = []
+    for source in sorted(everything - common):
+        without = [e.name for e, own in zip(evaluations, present, strict=True) if source not in own]
+        warnings.append(f"{source} was not evaluated in {', '.join(without)}: left out.")
+    found = {}
+    for source in sorted(common):
+        found[source] = _share(source, evaluations)
+        warnings += _count_warnings(found[source], evaluations)
+    return found, warnings
+
+
+def _share(source: str, evaluations: Sequence[Evaluation]) -> SharedCases:
+    rows, images = _common([e.rows for e in evaluations], source, "image_id")
+    cases, volumes = _common([e.cases for e in evaluations], source, "case_id")
+    for own, e in zip(rows, evaluations, strict=True):
+        _check_alike(rows[0], own, ("cls", "group"), "image_id", evaluations[0], e)
+    for own, e in zip(cases, evaluations, strict=True):
+        _check_alike(cases[0], own, ("reference_voxels", "group"), "case_id", evaluations[0], e)
+    labelled = [[row for row in own if row["cls"] >= 0] for own in rows]
+
+    def stacked(name: str) -> np.ndarray:
+        return np.stack([numbers(own, name) for own in labelled])
+
+    groups = group_numbers(cases[0]) if cases[0] else np.zeros(0, dtype=int)
+    sizes = [np.stack([numbers(own, key) for key in ("predicted_voxels", "dice")]) for own in cases]
+    return SharedCases(
+        source,
+        numbers(labelled[0], "cls"),
+        group_numbers(labelled[0]) if labelled[0] else np.zeros(0, dtype=int),
+        stacked("calibrated"),
+        stacked("call"),
+        np.stack([group_means(numbers(own, "dice"), groups) for own in cases]),
+        np.stack(sizes),
+        {"images": images, "volumes": volumes},
+    )
+
+
+def _common(parts: Sequence[Lines], source: str, key: str) -> tuple[list[Lines], dict[str, Any]]:
+    """Lines whose ``key`` every part has, in one order, and how many there were."""
+    own = [{line[key]: line for line in lines if line["source"] == source} for lines in parts]
+    shared = sorted(set.intersection(*(set(lines) for lines in own)))
+    counts = {"each": [len(lines) for lines in own], "common": len(shared)}
+    return [[lines[name] for name in shared] for lines in own], counts
+
+
+def _check_alike(
+    first: Lines,
+    second: Lines,
+    keys: Sequence[str],
+    name: str,
+    one: Evaluation,
+    other: Evaluation,
+) -> None:
+    for a, b in zip(first, second, strict=True):
+        for key in keys:
+            if a[key] != b[key]:
+                raise DataError(
+                    f"{a['source']}/{a[name]} has {key} {a[key]} in {one.folder} and {b[key]} in "
+                    f"{other.folder}: evaluate both on the same prepared folder"
+                )
+
+
+def _count_warnings(cases: SharedCases, evaluations: Sequence[Evaluation]) -> list[str]:
+    found = []
+    for kind, counts in cases.counts.items():
+        if any(n != counts["common"] for n in counts["each"]):
+            each = ", ".join(
+                f"{e.name} {n}" for e, n in zip(evaluations, counts["each"], strict=True)
+            )
+            found.append(
+                f"{cases.source}: the evaluations differ in their {kind} ({each}); only the "
+                f"{counts['common']} that all have are compared."
+            )
+    return found

@@ -1,0 +1,142 @@
+"""One table per source, for the terminal and as Markdown: values, changes, paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.evaluation.comparison.figures import FIGURES
+from brainmtl.evaluation.table import NOT_DEFINED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = {
+    "figure": "Figure",
+    "evaluation": "Evaluation",
+    "value": "Value (95 % interval)",
+    "n": "n",
+    "baseline": "Against",
+    "change": "Change",
+    "difference": "Paired difference\n(95 % interval)",
+    "p": "p",
+    "p_holm": "p\n(Holm)",
+    "test": "Test",
+    "note": "Note",
+}
+TEXT = ("figure", "evaluation", "baseline", "test", "note")
+TESTS = {
+    "Wilcoxon signed-rank": "Wilcoxon",
+    "McNemar exact": "McNemar",
+    "cluster bootstrap": "bootstrap",
+}
+
+
+def source_rows(values: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[str]]:
+    """(cells per line in the order of :data:`COLUMNS`, notes that the column Note numbers)."""
+    rows: list[dict[str, str]] = []
+    notes: list[str] = []
+    for figure, entries in values["figures"].items():
+        size = _size(values, figure)
+        for k, entry in enumerate(entries):
+            tests = [
+                test
+                for test in values["comparisons"]
+                if test["figure"] == figure and test["evaluation"] == entry["evaluation"]
+            ]
+            for line, test in enumerate(tests or [None]):
+                row = dict.fromkeys(COLUMNS, "")
+                row["figure"] = FIGURES[figure] if not k and not line else ""
+                if not line:
+                    row |= {"evaluation": entry["evaluation"], "value": _value(entry), "n": size}
+                own_notes = [] if line else [entry["interval"].get("note")]
+                if test is not None:
+                    row |= _test_cells(test)
+                    own_notes.append(test["note"])
+                row["note"] = _numbered([note for note in own_notes if note], notes)
+                rows.append(row)
+    return rows, notes
+
+
+def source_table(values: Mapping[str, Any]) -> Table:
+    """For the terminal, at least 120 columns wide; notes stand below it."""
+    from rich import box
+    from rich.table import Table
+
+    rows, notes = source_rows(values)
+    caption = "\n".join(f"[{k}] {note}" for k, note in enumerate(notes, 1))
+    table = Table(
+        title=values["display_name"],
+        caption=caption.replace("[", "\\["),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for key, heading in COLUMNS.items():
+        table.add_column(
+            heading, justify="left" if key in TEXT else "right", no_wrap=key not in TEXT
+        )
+    for row in rows:
+        if row["figure"] and table.row_count:
+            table.add_section()
+        table.add_row(*(cell.replace("[", "\\[") for cell in row.values()))
+    return table
+
+
+def source_markdown(values: Mapping[str, Any]) -> list[str]:
+    """The same cells as lines of Markdown."""
+    rows, notes = source_rows(values)
+    headings = [heading.replace("\n", " ") for heading in COLUMNS.values()]
+    lines = [
+        f"| {' | '.join(headings)} |",
+        f"|{'|'.join('---' if key in TEXT else '---:' for key in COLUMNS)}|",
+        *(f"| {' | '.join(row.values())} |" for row in rows),
+        "",
+    ]
+    return lines + [line for k, note in enumerate(notes, 1) for line in (f"[{k}] {note}", "")]
+
+
+def _size(values: Mapping[str, Any], figure: str) -> str:
+    if figure == "dice":
+        return str(values["n_patients_with_tumour"])
+    images, groups = values["n_labelled_images"], values["n_groups"]
+    return str(images) if images == groups else f"{images}/{groups}"
+
+
+def _value(entry: Mapping[str, Any]) -> str:
+    if entry["value"] is None:
+        return NOT_DEFINED
+    interval = entry["interval"]
+    if interval["low"] is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+
+
+def _test_cells(test: Mapping[str, Any]) -> dict[str, str]:
+    change = test["change"]
+    cells = {
+        "baseline": test["baseline"],
+        "change": NOT_DEFINED if change is None else f"{change:+.3f}",
+    }
+    if test["p"] is None:
+        return cells
+    difference = f"{test['estimate']:+.3f}"
+    if test["low"] is not None:
+        difference += f" ({test['low']:+.3f} to {test['high']:+.3f})"
+    return cells | {
+        "difference": difference,
+        "p": _p(test["p"]),
+        "p_holm": _p(test["p_holm"]),
+        "test": TESTS.get(test["test"], test["test"]),
+    }
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _numbered(own: list[str], notes: list[str]) -> str:
+    """References to ``own`` notes, which join ``notes`` where they are new."""
+    notes += [note for note in own if note not in notes]
+    return " ".join(f"[{notes.index(note) + 1}]" for note in dict.fromkeys(own))

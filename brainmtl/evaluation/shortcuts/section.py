@@ -1,0 +1,105 @@
+"""All shortcut evidence of one model on one split, as plain JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.errors import ConfigError
+from brainmtl.evaluation.shortcuts.association import label_source_association
+from brainmtl.evaluation.shortcuts.background import background_report
+from brainmtl.evaluation.shortcuts.baselines import baseline_lines
+from brainmtl.evaluation.shortcuts.comparison import summarise_baselines
+from brainmtl.evaluation.shortcuts.heat import heat_report
+from brainmtl.evaluation.shortcuts.images import at_most
+from brainmtl.evaluation.shortcuts.probe import probe_features, probe_report
+from brainmtl.evaluation.shortcuts.unseen import unseen_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainmtl.models.multitask import MultiTaskModel
+
+DEFAULT_LIMIT = 150
+TEST_SHARE = 0.5  # of the limit: test images of a probe
+ALTERED_SHARE = 1 / 3  # images whose surroundings are changed, and images with a heat map
+
+
+def shortcut_section(
+    model: MultiTaskModel,
+    data_dir: str | Path,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    rows: Sequence[Mapping[str, Any]],
+    result: Mapping[str, Any],
+    run: Mapping[str, Any],
+    *,
+    progress: bool = True,
+    limit: int = DEFAULT_LIMIT,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Did the model learn the tumour or the source?
+
+    Args:
+        model: in eval mode; runs where its weights are.
+        train, test: parts of the manifest, split by group.
+        rows: lines of predictions.csv of all images of ``test``.
+        result: metrics.json; run: run.json with ``training_sources`` and ``operating_point``.
+        limit: training images per source of a probe. Test images are half as many, images whose
+            surroundings are changed and images with a heat map a third each.
+
+    Returns:
+        ``association``, ``probe``, ``baselines`` (with ``sentences``), ``background``, ``heat``,
+        ``unseen`` and ``baseline_lines``, from which ``baselines`` can be made again over folds;
+        ``options`` and ``seconds``. The same seed gives the same figures.
+
+    Raises:
+        ConfigError: a limit too small for any probe.
+        DataError: an unreadable sample.
+    """
+    import pandas as pd
+
+    if limit < 12:
+        raise ConfigError(f"limit={limit} images per source must be at least 12")
+    few = max(1, round(ALTERED_SHARE * limit))
+    lines: list[dict[str, Any]] = []
+
+    def probe() -> dict[str, Any]:
+        parts = (at_most(train, limit), at_most(test, round(TEST_SHARE * limit)))
+        features = (
+            probe_features(model, data_dir, part, seed=seed, progress=progress) for part in parts
+        )
+        return probe_report(*features)
+
+    def baselines() -> dict[str, Any]:
+        lines.extend(baseline_lines(data_dir, train, test, seed=seed, progress=progress))
+        return summarise_baselines(lines, rows)
+
+    def background() -> dict[str, Any]:
+        return background_report(
+            model,
+            data_dir,
+            test,
+            rows,
+            run["operating_point"],
+            limit=few,
+            seed=seed,
+            progress=progress,
+        )
+
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "association": lambda: label_source_association(train, test),
+        "probe": probe,
+        "baselines": baselines,
+        "background": background,
+        "heat": lambda: heat_report(model, data_dir, test, rows, limit=few, progress=progress),
+        "unseen": lambda: unseen_report(pd.concat([train, test]), result, run),
+    }
+    section: dict[str, Any] = {"options": {"limit": limit, "seed": seed}, "seconds": {}}
+    for name, step in steps.items():
+        start = time.perf_counter()
+        section[name] = step()
+        section["seconds"][name] = round(time.perf_counter() - start, 1)
+    return section | {"baseline_lines": lines}

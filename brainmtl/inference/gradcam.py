@@ -1,0 +1,159 @@
+"""Where the classification head looks: Grad-CAM at the bottleneck, and what share of it is where.
+
+Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+Localization": each feature map of a layer is weighted by the mean gradient of the class's logit with
+respect to it; the positive part of the weighted sum is the map. It has the layer's resolution (16x16 or
+32x32 for a 256x256 image), so that its outline says nothing finer than that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainmtl.models.multitask import MultiTaskModel
+
+TUMOUR = 1  # index of the logit
+
+
+class HeatShares(NamedTuple):
+    """Shares of the heat in [0, 1], and the pointing game; None where not defined.
+
+    ``outside_head`` needs some heat, ``inside_tumour`` and ``pointing_hit`` also a tumour.
+    """
+
+    outside_head: float | None
+    inside_tumour: float | None
+    pointing_hit: bool | None
+
+
+def gradcam(model: MultiTaskModel, images: Tensor) -> Tensor:
+    """Grad-CAM of the tumour logit for ``images`` (B, C, H, W): float32 (B, H, W) in [0, 1].
+
+    Each map is divided by its own maximum, so that maps of two images do not compare in strength;
+    where nothing speaks for tumour the map is 0 everywhere. The model may be frozen and shared by
+    threads: no hook is set, and neither its weights nor their gradients are touched. The caller may
+    be inside ``torch.no_grad()`` or ``torch.inference_mode()``, unless the model itself was made
+    inside inference mode: no gradient passes through such weights (RuntimeError of torch).
+
+    Raises:
+        ConfigError: images of another number of axes or channels than the model takes.
+        ValueError: the model is in training mode, where dropout and norms depend on the batch.
+    """
+    import torch
+
+    from brainmtl.models.blocks import check_image_batch
+    from brainmtl.models.multitask import pad_to_multiple
+
+    _require_eval(model)
+    check_image_batch(images, model.encoder.in_channels)
+    with torch.no_grad():
+        features = model.encoder(pad_to_multiple(images, model.encoder.size_multiple))
+    height, width = images.shape[-2:]
+    return gradcam_from_features(model, features[-1], (height, width))
+
+
+def gradcam_from_features(
+    model: MultiTaskModel, features_last: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """:func:`gradcam` where the encoder has run already: only the head is run again.
+
+    Args:
+        features_last: bottleneck (B, channels, h, w), the last of the encoder's feature maps for
+            images padded by :func:`brainmtl.models.multitask.pad_to_multiple`.
+        size: (H, W) of the images before padding.
+
+    Raises:
+        ValueError: the model is in training mode, or images of ``size`` have no such bottleneck.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    _require_eval(model)
+    padded = [length * model.encoder.size_multiple for length in features_last.shape[-2:]]
+    if any(not 0 < inner <= outer for inner, outer in zip(size, padded, strict=True)):
+        raise ValueError(f"images of {tuple(size)} do not fit a bottleneck for {tuple(padded)}")
+    # Leaving inference mode, and a copy of what was made inside it, is what lets autograd record.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(features_last.device.type, enabled=False),
+    ):
+        bottleneck = features_last.detach().float()
+        if bottleneck.is_inference():
+            bottleneck = bottleneck.clone()
+        bottleneck.requires_grad_(True)
+        # in eval mode an image's logit depends on its own features alone: one sum serves the batch
+        logits = model.head(bottleneck)[:, TUMOUR]
+        (gradients,) = torch.autograd.grad(logits.sum(), bottleneck)
+    with torch.no_grad():
+        weights = gradients.mean(dim=(2, 3), keepdim=True)
+        coarse = (weights * bottleneck).sum(dim=1, keepdim=True).relu()
+        heat = F.interpolate(coarse, size=tuple(padded), mode="bilinear", align_corners=False)
+        heat = heat[:, 0, : size[0], : size[1]]
+        peak = heat.amax(dim=(1, 2), keepdim=True)
+        return torch.where(peak > 0, heat / peak, torch.zeros_like(heat))
+
+
+def head_mask(image: np.ndarray) -> np.ndarray:
+    """The head or brain in a prepared image (C, H, W) or (H, W): bool (H, W).
+
+    The convex hull of all that preparation did not set to its background value. The hull takes in
+    what the search for the foreground lost of a dark skull or of a thin scalp, but also the
+    background in the bays of an outline: some 4 % of a skull-stripped brain, more where a low slice
+    shows two lobes apart. A picture whose corners are no background is all head here, so that
+    nothing counts as outside of it.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    from brainmtl.data.preprocess import BACKGROUND_VALUE
+
+    planes = image if image.ndim == 3 else image[None]
+    head = (planes != BACKGROUND_VALUE).any(axis=0)
+    points = np.argwhere(head)
+    try:
+        faces = ConvexHull(points).equations
+    except (QhullError, ValueError):  # fewer than three pixels, or all on one line
+        return head
+    grid = np.indices(head.shape).reshape(2, -1)
+    inside = (faces[:, :2] @ grid + faces[:, 2:] <= 1e-6).all(axis=0)
+    return inside.reshape(head.shape)
+
+
+def heat_shares(
+    heat: np.ndarray, head_mask: np.ndarray, tumour_mask: np.ndarray | None = None
+) -> HeatShares:
+    """How much of a heat map (H, W), values >= 0, lies where; masks are bool (H, W).
+
+    ``pointing_hit`` is the pointing game of Zhang et al. 2016 ("Top-down Neural Attention by
+    Excitation Backprop") without its margin: the maximum lies inside the tumour; where several
+    pixels share the maximum, all of them do.
+
+    Raises:
+        ValueError: shapes that differ, or heat that is negative or not finite.
+    """
+    for mask in (head_mask, tumour_mask):
+        if mask is not None and mask.shape != heat.shape:
+            raise ValueError(f"heat {heat.shape} and mask {mask.shape} differ in shape")
+    heat = np.asarray(heat, dtype=np.float64)
+    if not (np.isfinite(heat).all() and (heat >= 0).all()):
+        raise ValueError("heat must be finite and not negative")
+    total = float(heat.sum())
+    if total == 0:
+        return HeatShares(None, None, None)
+    outside = float(heat[~head_mask.astype(bool)].sum()) / total
+    if tumour_mask is None or not tumour_mask.any():
+        return HeatShares(outside, None, None)
+    tumour = tumour_mask.astype(bool)
+    return HeatShares(
+        outside, float(heat[tumour].sum()) / total, bool(tumour[heat == heat.max()].all())
+    )
+
+
+def _require_eval(model: MultiTaskModel) -> None:
+    if model.encoder.training or model.head.training:
+        raise ValueError("Grad-CAM needs the model in eval mode: call model.eval() first")

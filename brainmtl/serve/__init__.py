@@ -1,0 +1,1 @@
+"""The HTTP service: ``uvicorn brainmtl.serve.app:app``; see docs/serving.md."""

@@ -1,0 +1,210 @@
+"""What the worker's thread does for a request: predict, encode, write the audit lines."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.serve import encoding
+from brainmtl.serve.errors import ApiError, error_body
+from brainmtl.serve.schemas import BatchAnswer, BatchItem, MultitaskAnswer
+from brainmtl.serve.volumes import write_volume
+
+if TYPE_CHECKING:
+    from brainmtl.inference.predictor import MultiTaskPredictor
+    from brainmtl.inference.results import Failure, ImageResult, VolumeResult
+    from brainmtl.serve.service import Service
+
+MAX_FILES = 32  # of a batch
+CHUNK = 4  # pictures of a batch that go through the network, and lie in memory, together
+# 422 for the others: a picture of a kind that is read here, but damaged, too small or animated.
+STATUS_OF = {"too_large": 413, "not_an_image": 415, "format_not_allowed": 415}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One request: its keyword arguments of the predictor, ``timings_ms`` of the steps so far, and
+    when it was handed over (perf_counter)."""
+
+    service: Service
+    predictor: MultiTaskPredictor
+    request_id: str
+    endpoint: str
+    options: Mapping[str, Any]
+    timings_ms: dict[str, float]
+    submitted: float = field(default_factory=time.perf_counter)
+
+    def begin(self) -> None:
+        """To be called in the worker's thread: notes how long the task waited."""
+        self.timings_ms["queue"] = 1000 * (time.perf_counter() - self.submitted)
+
+    def entry(
+        self, sha256: str, decision: Mapping[str, Any], thresholds: Mapping[str, float] | None
+    ) -> dict[str, Any]:
+        """One entry of the audit log."""
+        info = self.predictor.info
+        return {
+            "request_id": self.request_id,
+            "endpoint": self.endpoint,
+            "input_sha256": sha256,
+            "model": info.name,
+            "model_weights_sha256": info.weights_sha256,
+            "decision": dict(decision),
+            "thresholds": None if thresholds is None else dict(thresholds),
+            "duration_ms": round(1000 * (time.perf_counter() - self.submitted), 1),
+        }
+
+
+def predict_picture(task: Task, data: bytes, media_type: str) -> bytes:
+    """Body of the answer on one picture, as JSON or PNG.
+
+    Raises:
+        ApiError: the picture cannot be read, or there is no PNG of it.
+    """
+    task.begin()
+    try:
+        result = task.predictor.predict_image(data, **task.options)
+    except BrainMTLError as error:
+        raise _rejected(task, data, error) from error
+    _record(task, [_picture_entry(task, result)])
+    if media_type == encoding.PNG:
+        return encoding.picture_png(data, result)
+    values = encoding.picture_values(result, task.predictor.info, task.timings_ms)
+    return MultitaskAnswer(request_id=task.request_id, **values).model_dump_json().encode()
+
+
+def predict_batch(task: Task, files: Sequence[bytes]) -> bytes:
+    """Body of the answer on several pictures; those that cannot be read are errors of their own.
+
+    Raises:
+        ApiError: options that cannot work, or more pixels in all than one picture may have.
+    """
+    task.begin()
+    _check_pixels(files)
+    start = time.perf_counter()
+    items, entries = [], []
+    for first in range(0, len(files), CHUNK):
+        chunk = files[first : first + CHUNK]
+        try:
+            results = task.predictor.predict_batch(chunk, **task.options)
+        except BrainMTLError as error:
+            raise _refusal(error) from error
+        for index, (data, result) in enumerate(zip(chunk, results, strict=True), first):
+            item, entry = _batch_item(task, index, data, result)
+            items.append(item)
+            entries.append(entry)
+    _record(task, entries)
+    task.timings_ms["total"] = 1000 * (time.perf_counter() - start)
+    timings = encoding.rounded(task.timings_ms)
+    answer = BatchAnswer(request_id=task.request_id, results=items, timings_ms=timings)
+    return answer.model_dump_json().encode()
+
+
+def predict_volume(task: Task, data: bytes, include_mask: bool) -> bytes:
+    """Body of the answer on one NIfTI volume.
+
+    Raises:
+        ApiError: the volume cannot be read.
+    """
+    task.begin()
+    start = time.perf_counter()
+    # The predictor reads volumes from a path; the name says nothing of the client's.
+    with tempfile.TemporaryDirectory(prefix="brainmtl-") as folder:
+        try:
+            path = write_volume(data, Path(folder))
+            task.timings_ms["unpack"] = 1000 * (time.perf_counter() - start)
+            result = task.predictor.predict_volume(path, **task.options)
+        except (BrainMTLError, ApiError) as error:
+            raise _rejected(task, data, error, folder) from error
+    digest = hashlib.sha256(data).hexdigest()  # of what was sent, which may be packed
+    decision = _decision(result) | {"volume_ml": result.volume_ml}
+    _record(task, [task.entry(digest, decision, result.thresholds)])
+    info = task.predictor.info
+    answer = encoding.volume_answer(result, info, task.request_id, include_mask, task.timings_ms)
+    return answer.model_dump_json().encode()
+
+
+def _batch_item(
+    task: Task, index: int, data: bytes, result: ImageResult | Failure
+) -> tuple[BatchItem, dict[str, Any]]:
+    from brainmtl.inference.results import Failure
+
+    if isinstance(result, Failure):
+        refusal = _refusal(result.error)
+        body = error_body(task.request_id, refusal.status, refusal.reason, refusal.detail)
+        return BatchItem(index=index, ok=False, error=body), _rejection(task, data, refusal)
+    values = encoding.picture_values(result, task.predictor.info, {})
+    return BatchItem(index=index, ok=True, result=values), _picture_entry(task, result)
+
+
+def _check_pixels(files: Sequence[bytes]) -> None:
+    """A batch may hold as many pixels as one picture: that bounds its memory and its time."""
+    from PIL import Image
+
+    from brainmtl.data.image_io import MAX_PIXELS
+    from brainmtl.inference.input_check import FORMATS
+
+    pixels = 0
+    for data in files:
+        try:
+            with Image.open(BytesIO(data), formats=FORMATS) as image:
+                pixels += image.width * image.height
+        except Exception:  # the predictor says what is wrong with it
+            continue
+    if len(files) > 1 and pixels > MAX_PIXELS:
+        detail = f"The batch has {pixels:,} pixels, more than {MAX_PIXELS:,}: send fewer pictures."
+        raise ApiError(413, "too_large", detail)
+
+
+def _picture_entry(task: Task, result: ImageResult) -> dict[str, Any]:
+    shown = result.segmentation
+    decision = _decision(result) | {"segmented": shown.performed, "area_px": shown.area_px}
+    return task.entry(result.input_sha256, decision, result.thresholds)
+
+
+def _decision(result: ImageResult | VolumeResult) -> dict[str, Any]:
+    return {
+        "label": result.label,
+        "probability": result.probability,
+        "abstained": result.abstained,
+        "reason": result.reason_code,
+    }
+
+
+def _record(task: Task, entries: list[dict[str, Any]]) -> None:
+    task.service.audit.write(entries)
+    abstained = sum(bool(entry["decision"].get("abstained")) for entry in entries)
+    task.service.metrics.abstentions.inc(abstained)
+
+
+def _rejection(task: Task, data: bytes, refusal: ApiError) -> dict[str, Any]:
+    decision = {"rejected": refusal.reason, "status": refusal.status}
+    return task.entry(hashlib.sha256(data).hexdigest(), decision, None)
+
+
+def _rejected(
+    task: Task, data: bytes, error: BrainMTLError | ApiError, folder: str | None = None
+) -> ApiError:
+    """The answer to a file that cannot be read, with its line in the audit log."""
+    refusal = error if isinstance(error, ApiError) else _refusal(error, folder)
+    _record(task, [_rejection(task, data, refusal)])
+    return refusal
+
+
+def _refusal(error: BrainMTLError, folder: str | None = None) -> ApiError:
+    if isinstance(error, ConfigError):
+        return ApiError(422, "invalid_parameter", str(error))
+    reason = getattr(error, "reason", "unreadable")
+    # Neither places on this server nor addresses of objects are a client's business.
+    detail = re.sub(r"<_io\.\w+ object[^>]*>", "the file", str(error))
+    if folder is not None:
+        detail = re.sub(re.escape(folder) + r"/?[\w.]*", "the volume", detail)
+    return ApiError(STATUS_OF.get(reason, 422), reason, detail[:1].upper() + detail[1:])

@@ -1,0 +1,97 @@
+"""NIfTI uploads: what the header announces is checked before anything is unpacked, and bounds it."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+from brainmtl.serve.errors import ApiError
+
+GZIP_MAGIC = b"\x1f\x8b"
+BLOCK = 1 << 20
+# 512 x 512 x 256: above any clinical scan of a head; computing one takes some GB of memory.
+MAX_VOXELS = 1 << 26
+MAX_OFFSET = 16 << 20  # of the voxels: header and extensions
+MAX_SURPLUS = 1 << 20  # padding behind the voxels
+# Scans with an empty background reach 30; zeros, which bombs are made of, reach 1000.
+MAX_RATIO = 250
+
+
+def write_volume(data: bytes, folder: Path) -> Path:
+    """Write an uploaded NIfTI file, unpacked, as ``folder/volume.nii``.
+
+    Until the header has been checked, no more than the header is unpacked; afterwards no more than
+    it announces and MAX_SURPLUS. The checksum of a gzip file is verified.
+
+    Raises:
+        ApiError: 413 too many voxels or compressed too strongly, 415 no NIfTI, 422 cut off, damaged,
+            an invalid header, or more data than it announces.
+    """
+    packed = data.startswith(GZIP_MAGIC)
+    try:
+        with _open(data, packed) as stream:
+            size = _announced_size(stream.read(540))  # of NIfTI-2; NIfTI-1 has 348
+        if packed and size > MAX_RATIO * len(data):
+            raise ApiError(
+                413,
+                "compression_ratio",
+                f"The header announces {size:,} bytes in a file of {len(data):,}: more than "
+                f"{MAX_RATIO} to 1, as no scan is compressed. Send it uncompressed (.nii).",
+            )
+        path = folder / "volume.nii"
+        with _open(data, packed) as stream, path.open("wb") as target:
+            _copy(stream, target, size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _unusable("truncated", "The gzip file is damaged or cut off.") from error
+    return path
+
+
+def _open(data: bytes, packed: bool) -> gzip.GzipFile | BytesIO:
+    return gzip.GzipFile(fileobj=BytesIO(data)) if packed else BytesIO(data)
+
+
+def _copy(stream: gzip.GzipFile | BytesIO, target: BytesIO, size: int) -> None:
+    written = 0
+    while block := stream.read(BLOCK):
+        written += len(block)
+        if written > size + MAX_SURPLUS:
+            raise _unusable("bad_header", f"The file holds more than the announced {size:,} bytes.")
+        target.write(block)
+    if written < size:
+        raise _unusable("truncated", f"The header announces {size:,} bytes, found {written:,}.")
+
+
+def _announced_size(start: bytes) -> int:
+    """Bytes of the unpacked file up to the last voxel."""
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    for kind, length in ((Nifti1Header, 348), (Nifti2Header, 540)):
+        if len(start) < length or not kind.may_contain_header(start):
+            continue
+        try:
+            header = kind(start[:length], check=True)
+            shape = tuple(map(int, header.get_data_shape()))
+            offset, itemsize = int(header["vox_offset"]), header.get_data_dtype().itemsize
+        except (WrapStructError, HeaderDataError, ValueError, KeyError, OverflowError) as error:
+            raise _unusable("bad_header", f"The NIfTI header is invalid ({error}).") from error
+        if min(shape, default=0) < 1 or not 0 <= offset <= MAX_OFFSET:
+            what = f"shape {shape}, voxels from byte {offset}"
+            raise _unusable("bad_header", f"The NIfTI header is invalid ({what}).")
+        if math.prod(shape) > MAX_VOXELS:
+            what = " x ".join(map(str, shape))
+            raise ApiError(
+                413,
+                "too_large",
+                f"The header announces {what} voxels, more than {MAX_VOXELS:,}: crop the volume.",
+            )
+        return max(offset, length) + math.prod(shape) * itemsize
+    raise ApiError(415, "not_nifti", "The file is no NIfTI volume: send one .nii or .nii.gz file.")
+
+
+def _unusable(reason: str, detail: str) -> ApiError:
+    return ApiError(422, reason, f"{detail} Export or upload it again.")

@@ -1,0 +1,427 @@
+"""The fit of the operating point against exhaustive search, and on data that say little."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage, special
+from sklearn.metrics import balanced_accuracy_score
+
+from brainmtl.data.geometry import SliceGeometry, VolumeGeometry
+from brainmtl.errors import ConfigError
+from brainmtl.evaluation import metrics
+from brainmtl.evaluation.candidates import (
+    DICE_MARGIN,
+    MIN_COMPONENT_PIXELS,
+    Candidate,
+    CandidateTally,
+    choose_candidate,
+)
+from brainmtl.evaluation.fitting import (
+    MAX_THRESHOLD,
+    VOLUME_LIMITS_ML,
+    fit_operating_point,
+    fit_threshold,
+    fit_volume_limit,
+)
+from brainmtl.inference.calibration import apply
+from brainmtl.inference.decision import decide_many
+from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.postprocess import PostprocessOptions, clean_slice
+
+SHAPE = (256, 256)
+AFFINE = np.diag([1.0, 1.0, 5.0, 1.0])
+PLAIN = Candidate("none", 0, False)
+
+
+def geometry(kind: str) -> SliceGeometry:
+    """A slice of 1 x 1 x 5 mm voxels shown at twice its size, of a stack, or a picture."""
+    frame = SliceGeometry((128, 128), (0, 128, 0, 128), (0, 0, 0, 0), (2.0, 2.0))
+    if kind == "picture":
+        return frame
+    if kind == "stack":
+        return replace(frame, volume=VolumeGeometry.stack((128, 128), 9))
+    volume = VolumeGeometry.from_affine(AFFINE, (128, 128, 9))
+    return replace(frame, volume=volume, spacing_mm=(1.0, 1.0), slice_spacing_mm=5.0)
+
+
+def mean_accuracy(
+    labels: np.ndarray, calibrated: np.ndarray, sources: np.ndarray, threshold: float
+) -> float:
+    """Counted out; scikit-learn's balanced accuracy is compared in the test of ties."""
+    found = []
+    for source in np.unique(sources):
+        parts = [calibrated[(sources == source) & (labels == k)] >= threshold for k in (0, 1)]
+        if all(map(len, parts)):
+            found.append((1 - parts[0].mean() + parts[1].mean()) / 2)
+    return float(np.mean(found))
+
+
+def labelled(n: int, seed: int, decimals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    calibrated = special.expit(rng.normal(2 * labels - 1, 1.5)).round(decimals)
+    return labels, calibrated, rng.choice(["a", "b", "c"], n)
+
+
+@pytest.mark.parametrize(
+    ("seed", "decimals", "gate"), [(0, 1, 0.0), (1, 1, 0.3), (2, 2, 0.3), (3, 2, 0.8), (4, 6, 0.3)]
+)
+def test_no_threshold_from_the_gate_up_is_better(seed: int, decimals: int, gate: float) -> None:
+    labels, calibrated, sources = labelled(50, seed, decimals)
+    found = fit_threshold(labels, calibrated, sources, gate)
+    values = np.unique(calibrated)
+    tried = np.concatenate([values, (values[1:] + values[:-1]) / 2, [1e-9, gate, MAX_THRESHOLD]])
+    tried = tried[(tried >= gate) & (tried <= MAX_THRESHOLD) & (tried > 0)]
+    best = max(mean_accuracy(labels, calibrated, sources, t) for t in tried)
+    assert gate <= found.threshold <= MAX_THRESHOLD
+    assert mean_accuracy(labels, calibrated, sources, found.threshold) == pytest.approx(best)
+    assert np.mean(list(found.balanced_accuracy.values())) == pytest.approx(best)
+    low, high = found.plateau
+    assert low < found.threshold <= high
+    for t in (np.nextafter(low, 1), high):
+        assert mean_accuracy(labels, calibrated, sources, t) == pytest.approx(best)
+    # wider than any other run of equally good thresholds, counted on a fine grid
+    step = 0.005
+    fine = np.arange(max(gate, step), MAX_THRESHOLD, step)
+    good = [abs(mean_accuracy(labels, calibrated, sources, t) - best) < 1e-9 for t in fine]
+    runs, _ = ndimage.label(good)
+    assert np.bincount(runs)[1:].max(initial=0) <= (high - max(low, gate)) / step + 1
+
+
+@pytest.mark.parametrize(
+    ("negatives", "positives", "gate", "threshold"),
+    [
+        ([0.1, 0.2], [0.6, 0.9], 0.3, 0.4),  # the middle of the gap
+        ([0.0, 0.0], [1.0, 1.0], 0.3, MAX_THRESHOLD / 2),
+        ([0.1, 0.2], [0.38, 0.9], 0.3, 0.3),  # the middle of the gap lies below the gate ...
+        ([0.1, 0.2], [0.26, 0.9], 0.3, 0.58),  # ... or all of it: the next best
+        ([0.5], [0.5], 0.3, MAX_THRESHOLD / 2),  # all called or none: equally useless
+        ([0.2, 0.5], [0.4, 0.7], 0.1, 0.6),  # (0.2, 0.4] and (0.5, 0.7] alike: nearer to 0.5
+        ([0.9, 0.95], [0.1, 0.2], 0.3, None),
+    ],
+)
+def test_ties_by_hand(
+    negatives: list[float], positives: list[float], gate: float, threshold: float | None
+) -> None:
+    labels = np.repeat([0, 1], [len(negatives), len(positives)])
+    calibrated = np.array(negatives + positives)
+    found = fit_threshold(labels, calibrated, np.full(len(labels), "a"), gate)
+    if threshold is None:
+        threshold = (0.95 + MAX_THRESHOLD) / 2  # worse than chance: call none
+    assert found.threshold == pytest.approx(threshold)
+    expected = balanced_accuracy_score(labels, calibrated >= found.threshold)
+    assert found.balanced_accuracy == {"a": pytest.approx(expected)}
+
+
+def test_sources_weigh_equally_and_those_of_one_class_do_not_count() -> None:
+    many = (np.repeat([0, 1], 500), np.repeat([0.55, 0.9], 500), np.full(1000, "many"))
+    few = (np.array([0, 1]), np.array([0.1, 0.5]), np.full(2, "few"))
+    only = (np.ones(50, int), np.full(50, 0.35), np.full(50, "only"))
+    labels, calibrated, sources = (np.concatenate(p) for p in zip(many, few, only, strict=True))
+    found = fit_threshold(labels, calibrated, sources, 0.3)
+    # each of the two plateaus costs one source half of its accuracy: the wider one
+    assert found.balanced_accuracy == {"many": 1.0, "few": 0.5}
+    assert found.threshold == pytest.approx((0.55 + 0.9) / 2)
+    assert found.remarks == ("only: one class in validation, not used for the threshold.",)
+
+
+@pytest.mark.parametrize("labels", [[], [1, 1], [0]])
+def test_without_both_classes_the_threshold_is_a_half(labels: list[int]) -> None:
+    arrays = np.array(labels, int), np.full(len(labels), 0.9), np.full(len(labels), "a")
+    found = fit_threshold(*arrays, 0.3)
+    assert (found.threshold, found.balanced_accuracy, found.plateau) == (0.5, {}, None)
+    assert "not fitted" in found.remarks[-1]
+    assert fit_threshold(*arrays, 0.7).threshold == 0.7
+
+
+def test_neighbouring_floats_and_a_gate_out_of_range() -> None:
+    low = 0.7
+    high = float(np.nextafter(low, 1))
+    labels, sources = np.array([0, 1]), np.array(["a", "a"])
+    found = fit_threshold(labels, np.array([low, high]), sources, 0.3)
+    assert found.threshold == high and found.balanced_accuracy == {"a": 1.0}
+    with pytest.raises(ConfigError, match=r"seg_gate=0\.9995"):
+        fit_threshold(labels, np.array([low, high]), sources, 0.9995)
+
+
+def some_map(seed: int, sigma: float = 4.0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), sigma)
+    return special.expit(12 * (noise / noise.std() - 1.4)).astype(np.float16)
+
+
+def add(tally: CandidateTally, seed: int, **changes: Any) -> dict[str, Any]:
+    """Count one slice of two unlike maps and a reference near them; returns what was given."""
+    plain, flipped = some_map(seed), some_map(seed + 500)
+    item = {
+        "source": "brats",
+        "group": "A",
+        "case_id": "A_1",
+        "geometry": geometry("volume"),
+        "probabilities": {"none": 0.8, "flip": 0.6},
+        "maps": {"none": plain, "flip": ((plain + flipped) / 2).astype(np.float16)},
+        "reference": ndimage.binary_opening(plain > 0.2, iterations=2),
+    } | changes
+    tally.add(**item)
+    return item
+
+
+def test_counts_are_those_of_cleaned_masks() -> None:
+    tally = CandidateTally()
+    items = [
+        add(tally, 1),
+        add(tally, 2),
+        add(tally, 3, case_id="A_2"),
+        add(tally, 4, group="B", case_id="B"),
+        add(tally, 5, source="lgg", group="A", case_id="L"),
+        add(tally, 6, source="lgg", group="H", case_id="H", reference=np.zeros(SHAPE, bool)),
+    ]
+    table = tally.table()
+    assert len(table) == 2 * len(MIN_COMPONENT_PIXELS) * 2
+    assert len({line["mean"] for line in table}) > 8  # the options differ on these maps
+    for line in table:
+        options = PostprocessOptions(line["min_component_pixels"], line["fill_holes"])
+        counts: dict[str, np.ndarray] = {}
+        for item in items:
+            mask = clean_slice(item["maps"][line["tta"]] >= 0.5, options)
+            pair = np.array(metrics.overlap(mask, item["reference"]))
+            counts[item["case_id"]] = counts.get(item["case_id"], 0) + pair
+        dice = {case: metrics.dice_from_counts(*map(int, c)) for case, c in counts.items()}
+        brats = ((dice["A_1"] + dice["A_2"]) / 2 + dice["B"]) / 2
+        assert line["dice"] == {"brats": pytest.approx(brats), "lgg": pytest.approx(dice["L"])}
+        assert line["mean"] == pytest.approx((brats + dice["L"]) / 2)
+        assert line["n"] == {"brats": 2, "lgg": 1}
+        assert dice["H"] is None
+
+
+def test_the_pixel_threshold_is_the_tallys() -> None:
+    strict, loose = CandidateTally(seg_threshold=0.9), CandidateTally(seg_threshold=0.1)
+    item = add(strict, 1)
+    add(loose, 1)
+    plane = item["maps"]["none"].astype(np.float32)
+    for tally, threshold in ((strict, 0.9), (loose, 0.1)):
+        expected = metrics.dice(plane >= threshold, item["reference"])
+        assert tally.table()[0]["mean"] == pytest.approx(expected)
+
+
+def test_full_and_empty_masks_are_counted() -> None:
+    tally = CandidateTally(("none",))
+    for k, (value, reference) in enumerate([(1.0, 1), (0.0, 1), (1.0, 0), (0.0, 0)]):
+        maps = {"none": np.full(SHAPE, value, np.float16)}
+        add(
+            tally, 0, group=f"g{k}", case_id=f"c{k}", maps=maps, reference=np.full(SHAPE, reference)
+        )
+    assert {line["mean"] for line in tally.table()} == {0.5}
+    assert {line["n"]["brats"] for line in tally.table()} == {2}
+
+
+def test_modes_are_checked() -> None:
+    with pytest.raises(ConfigError, match="rotate"):
+        CandidateTally(("none", "rotate"))
+    with pytest.raises(ValueError, match="plain image"):
+        CandidateTally(("flip",))
+
+
+def table_of(values: dict[Candidate, float | None]) -> list[dict[str, Any]]:
+    return [
+        candidate._asdict() | {"mean": mean, "dice": {"brats": mean}, "n": {"brats": 3}}
+        for candidate, mean in values.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gains", "chosen"),
+    [
+        ({Candidate("flip", 10, True): 0.9 * DICE_MARGIN}, PLAIN),
+        ({Candidate("flip", 0, False): 1.1 * DICE_MARGIN}, Candidate("flip", 0, False)),
+        (  # nothing more than what the gain needs
+            {Candidate("none", 30, False): 0.010, Candidate("flip", 30, True): 0.011},
+            Candidate("none", 30, False),
+        ),
+        (  # the smaller of two sizes that are as good, and cleaning before twice the time
+            {
+                Candidate("none", 100, True): 0.010,
+                Candidate("none", 30, True): 0.010,
+                Candidate("flip", 0, False): 0.010,
+            },
+            Candidate("none", 30, True),
+        ),
+        ({Candidate("flip", 100, True): -0.5}, PLAIN),
+        ({}, PLAIN),
+    ],
+)
+def test_noise_does_not_choose(gains: dict[Candidate, float], chosen: Candidate) -> None:
+    values = {PLAIN: 0.7} | {candidate: 0.7 + gain for candidate, gain in gains.items()}
+    for order in (values, dict(reversed(values.items()))):
+        assert choose_candidate(table_of(order)) == (chosen, None)
+
+
+def test_without_tumour_masks_nothing_is_chosen() -> None:
+    found, remark = choose_candidate(table_of({Candidate("flip", 10, True): None, PLAIN: None}))
+    assert found == PLAIN and "masks stay as they are" in remark
+    assert choose_candidate(CandidateTally().table())[0] == PLAIN
+
+
+def test_volumes_are_those_of_called_slices_per_patient() -> None:
+    tally = CandidateTally()
+    called, left = {"none": 0.8, "flip": 0.1}, {"none": 0.6, "flip": 0.9}
+    items = [
+        add(tally, 1, probabilities=called),
+        add(tally, 2, probabilities=left),
+        add(tally, 3, probabilities=called, case_id="A_2", reference=np.zeros(SHAPE, bool)),
+        add(tally, 4, probabilities=left, group="H", case_id="H", reference=np.zeros(SHAPE, bool)),
+        add(tally, 5, probabilities=called, source="lgg", case_id="L", geometry=geometry("stack")),
+        add(tally, 6, probabilities=called, case_id="picture", geometry=geometry("picture")),
+    ]
+    temperature, threshold = 2.0, 0.6  # 0.8 becomes 0.67 and 0.6 becomes 0.55
+    assert apply(0.8, temperature) > threshold > apply(0.6, temperature)
+    pixels = [np.count_nonzero(item["maps"]["none"] >= 0.5) for item in items]
+    # a pixel of the prepared grid is 0.5 x 0.5 voxels of 1 x 1 x 5 mm
+    ml, tumour = tally.patient_volumes(PLAIN, temperature, threshold, "ml")
+    assert ml.tolist() == pytest.approx([max(pixels[0], pixels[2]) * 0.25 * 0.005, 0.0])
+    assert tumour.tolist() == [True, False]
+    voxels, tumour = tally.patient_volumes(PLAIN, temperature, threshold, "voxels")
+    assert voxels.tolist() == pytest.approx([pixels[4] * 0.25]) and tumour.tolist() == [True]
+    flip, _ = tally.patient_volumes(Candidate("flip", 0, False), temperature, threshold, "ml")
+    flipped = [np.count_nonzero(item["maps"]["flip"] >= 0.5) for item in items]
+    assert flip.tolist() == pytest.approx([flipped[1] * 0.25 * 0.005, flipped[3] * 0.25 * 0.005])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_limit_is_the_best_of_the_grid(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 12))
+    has_tumour = np.arange(n) < rng.integers(1, n)
+    volumes = np.where(has_tumour, rng.exponential(2, n), rng.exponential(0.4, n))
+    volumes *= rng.random(n) < 0.8
+    found = fit_volume_limit(volumes, has_tumour, VOLUME_LIMITS_ML)
+    scores = [balanced_accuracy_score(has_tumour, volumes > v) for v in VOLUME_LIMITS_ML]
+    best = [v for v, s in zip(VOLUME_LIMITS_ML, scores, strict=True) if s > max(scores) - 1e-9]
+    assert found.limit == best[-1]
+    assert (found.sensitivity + found.specificity) / 2 == pytest.approx(max(scores))
+    assert (found.n_tumour, found.n_healthy) == (has_tumour.sum(), (~has_tumour).sum())
+
+
+@pytest.mark.parametrize(
+    ("volumes", "limit"),
+    [
+        ([5.0, 3.0], 2.0),
+        ([5.0, 0.6], 0.5),
+        ([5.0, 0.5], 0.25),
+        ([5.0, 0.01], 0.0),
+        ([0.0, 1.5], 1.0),
+        ([0.0], 2.0),
+    ],
+)
+def test_without_healthy_patients_no_more_are_missed_than_at_zero(
+    volumes: list[float], limit: float
+) -> None:
+    has_tumour = np.ones(len(volumes), bool)
+    found = fit_volume_limit(np.array(volumes), has_tumour, VOLUME_LIMITS_ML)
+    assert found.limit == limit and found.specificity is None
+    assert found.sensitivity == np.mean(np.array(volumes) > 0)
+
+
+def test_without_tumour_patients_the_limit_is_zero() -> None:
+    found = fit_volume_limit(np.array([0.0, 0.7]), np.zeros(2, bool), VOLUME_LIMITS_ML)
+    assert (found.limit, found.sensitivity, found.specificity) == (0.0, None, 0.5)
+    found = fit_volume_limit(np.array([]), np.zeros(0, bool), VOLUME_LIMITS_ML)
+    assert (found.limit, found.sensitivity, found.specificity) == (0.0, None, None)
+
+
+HASHES = {"checkpoint_sha256": "c" * 64, "manifest_sha256": "m" * 64}
+
+
+def images(n: int = 80) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Overconfident probabilities, another set for flip, and some images without a label."""
+    rng = np.random.default_rng(5)
+    labels = np.where(rng.random(n) < 0.1, -1, rng.integers(0, 2, n))
+    logits = rng.normal(2 * labels - 1, 1.5)
+    raw = {"none": special.expit(4 * logits), "flip": special.expit(2 * logits)}
+    return labels, raw, rng.choice(["brats", "kaggle"], n)
+
+
+def test_everything_is_fitted_in_one_call() -> None:
+    tally = CandidateTally()
+    for seed in range(4):
+        add(
+            tally,
+            seed,
+            group=f"g{seed}",
+            case_id=f"c{seed}",
+            probabilities={"none": 0.99, "flip": 0.9},
+        )
+    labels, raw, sources = images()
+    found = fit_operating_point(labels, raw, sources, tally, **HASHES)
+    point = found.operating_point
+    chosen = [line for line in point.candidates if line["chosen"]]
+    assert len(chosen) == 1 and chosen[0]["tta"] == point.tta
+    assert chosen[0]["min_component_pixels"] == point.postprocess.min_component_pixels
+    assert chosen[0]["mean"] >= max(line["mean"] for line in point.candidates) - DICE_MARGIN
+    assert point.fitted and point.split == "val" and point.seg_gate == 0.3
+    assert point.temperature == found.temperature.temperature > 1
+    assert point.threshold == found.threshold.threshold >= point.seg_gate
+    keep = labels >= 0
+    calls = decide_many(raw[point.tta][keep], point).label
+    for source, value in found.threshold.balanced_accuracy.items():
+        own = sources[keep] == source
+        assert balanced_accuracy_score(labels[keep][own], calls[own]) == pytest.approx(value)
+    assert point.counts["images"]["kaggle"] == {
+        "tumour": int(((sources == "kaggle") & (labels == 1)).sum()),
+        "no_tumour": int(((sources == "kaggle") & (labels == 0)).sum()),
+    }
+    assert point.counts["patients"]["ml"] == {"tumour": 4, "healthy": 0}
+    assert any("patient specificity: not defined" in remark for remark in point.remarks)
+    assert (point.checkpoint_sha256, point.manifest_sha256) == ("c" * 64, "m" * 64)
+    text = json.dumps(point.to_dict(), allow_nan=False)
+    assert OperatingPoint.from_dict(json.loads(text)) == point
+
+
+def test_probabilities_are_those_of_the_chosen_augmentation() -> None:
+    """Where flipping wins on Dice, T and threshold are fitted on flipped probabilities."""
+    reference = np.zeros(SHAPE, bool)
+    reference[100:140, 100:140] = True
+    good, bad = reference.astype(np.float16), np.roll(reference, 20, axis=0).astype(np.float16)
+    labels, raw, sources = images(200)
+    fits = {}
+    for winner, loser in (("flip", "none"), ("none", "flip")):
+        tally = CandidateTally()
+        add(tally, 0, maps={winner: good, loser: bad}, reference=reference)
+        fits[winner] = fit_operating_point(labels, raw, sources, tally, **HASHES)
+        assert fits[winner].operating_point.tta == winner
+    # the logits of "none" are twice those of "flip"
+    ratio = fits["none"].temperature.temperature / fits["flip"].temperature.temperature
+    assert ratio == pytest.approx(2, rel=1e-3)
+
+
+def test_nothing_at_all_gives_the_defaults_with_remarks() -> None:
+    found = fit_operating_point([], {"none": [], "flip": []}, [], CandidateTally(), **HASHES)
+    point = found.operating_point
+    assert (point.temperature, point.threshold, point.tta) == (1.0, 0.5, "none")
+    assert point.postprocess == PostprocessOptions() and point.limit_ml == point.limit_voxels == 0
+    assert len(point.remarks) == 4 and point.fitted
+    assert "from the first voxel on" in point.remarks[-1]
+    json.dumps(point.to_dict(), allow_nan=False)
+
+
+def test_healthy_patients_alone_leave_the_limit_at_zero() -> None:
+    tally = CandidateTally()
+    add(tally, 0, reference=np.zeros(SHAPE, bool))
+    point = fit_operating_point(*images(), tally, **HASHES).operating_point
+    assert point.limit_ml == 0 and point.counts["patients"]["ml"] == {"tumour": 0, "healthy": 1}
+    assert any("No patient with tumour" in remark for remark in point.remarks)
+
+
+def test_misuse_is_refused() -> None:
+    labels, raw, sources = images()
+    tally = CandidateTally()
+    with pytest.raises(ValueError, match="lack the mode none"):
+        fit_operating_point(labels, {"flip": raw["flip"]}, sources, tally, **HASHES)
+    with pytest.raises(ValueError, match="alike"):
+        fit_operating_point(labels, raw, sources[:-1], tally, **HASHES)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        fit_operating_point(labels, {"none": raw["none"] + 1}, sources, tally, **HASHES)

@@ -1,0 +1,66 @@
+"""A tiny trained network, exported, and applications and processes that serve it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tiny`
+
+import tiny
+from fastapi.testclient import TestClient
+from hostile import encode
+from serving import Server, ready_client
+
+from brainmtl.serve.app import create_app
+from brainmtl.serve.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model folder, made by the command's own code."""
+    from brainmtl.export import export
+
+    data = tiny.write_folder(tmp_path_factory.mktemp("prepared"))
+    paths = [f"phantom_brats/test/{case}_z{k:03d}.npz" for case in "BCD" for k in (0, 2)]
+    network = tiny.trained_model(data, paths)
+    run = tmp_path_factory.mktemp("run")
+    checkpoint = tiny.write_checkpoint(run / "joint/checkpoints/best.ckpt", network, data)
+    return export(checkpoint, run / "model")
+
+
+@pytest.fixture
+def settings(model_folder: Path, tmp_path: Path) -> Settings:
+    return Settings(model_dir=model_folder, audit_log=tmp_path / "audit.jsonl", threads=1)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """A client of an application in this process that is ready."""
+    with ready_client(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A process of `python -m brainmtl.serve` that is ready."""
+    with Server.start(model_folder, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tumour_plane() -> np.ndarray:
+    """A slice of the kind that the tiny network was trained on, uint8, with a bright disc."""
+    plane = tiny.head((96, 80), seed=10)
+    plane[tiny.disc(plane.shape, (38, 48), 14)] += 80
+    return plane.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def picture(tumour_plane: np.ndarray) -> bytes:
+    """That slice as a PNG file."""
+    return encode(tumour_plane)

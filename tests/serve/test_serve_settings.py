@@ -1,0 +1,78 @@
+"""Settings from the environment, and the command that uses them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brainmtl.config import PROJECT_ROOT
+from brainmtl.errors import ConfigError
+from brainmtl.serve.settings import Settings
+
+
+def test_defaults() -> None:
+    assert Settings.from_environment({"PATH": "/bin", "BRAINMTL_API_KEY": " "}) == Settings()
+    assert Settings().max_body_bytes == 64 * 2**20
+    assert Settings().audit_log == PROJECT_ROOT / "outputs/serve/audit.jsonl"
+
+
+def test_all_variables() -> None:
+    found = Settings.from_environment(
+        {
+            "BRAINMTL_MODEL_DIR": "models/a",
+            "BRAINMTL_API_KEY": "secret",
+            "BRAINMTL_MAX_BODY_MB": "0.5",
+            "BRAINMTL_QUEUE": "0",
+            "BRAINMTL_AUDIT_LOG": "/var/log/audit.jsonl",
+            "BRAINMTL_CORS_ORIGINS": "https://a.example, http://localhost:8501,",
+            "BRAINMTL_THREADS": "2",
+        }
+    )
+    assert found == Settings(
+        model_dir=Path("models/a"),
+        api_key="secret",
+        max_body_mb=0.5,
+        queue=0,
+        audit_log=Path("/var/log/audit.jsonl"),
+        cors_origins=("https://a.example", "http://localhost:8501"),
+        threads=2,
+    )
+    assert found.max_body_bytes == 2**19
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_BODY_MB", "much"),
+        ("MAX_BODY_MB", "nan"),
+        ("MAX_BODY_MB", "0"),
+        ("QUEUE", "-1"),
+        ("QUEUE", "1.5"),
+        ("THREADS", "0"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://a.example/"),
+    ],
+)
+def test_impossible_values_are_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"BRAINMTL_{name}"):
+        Settings.from_environment({f"BRAINMTL_{name}": value})
+
+
+def test_the_command_reports_a_setting_in_one_line(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "brainmtl.serve"],
+        cwd=tmp_path,
+        env={**os.environ, "BRAINMTL_QUEUE": "many"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: BRAINMTL_QUEUE='many' must be a whole number from 0 to 10000\n"
+    )
