@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support import compose
 
 from brainmtl.config import CONF_DIR
 from brainmtl.errors import ConfigError
+from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.training.precision import resolve_precision
 from brainmtl.training.stages import stage_configs
 
@@ -29,6 +31,7 @@ GROUPS = (
     "stage",
     "trainer",
 )
+EVALUATION_GROUPS = ("bands", "postprocess", "tta")
 CHOICES = [
     (group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))
 ]
@@ -41,7 +44,25 @@ def _compose(*overrides: str) -> dict[str, Any]:
 def test_every_group_of_the_tree_is_listed() -> None:
     """A new group must join GROUPS, or belong to another command."""
     folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "split", "hydra"}
+    assert folders == {*GROUPS, *EVALUATION_GROUPS, "split", "hydra"}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{group}={path.stem}"
+        for group in EVALUATION_GROUPS
+        for path in (CONF_DIR / group).iterdir()
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "argument"), [("evaluate", "ckpt=a.ckpt"), ("crossval", "dir=a")]
+)
+def test_evaluation_takes_every_choice(command: str, argument: str, choice: str) -> None:
+    options = compose(command, argument, choice)
+    names = {field.name for field in fields(EvaluationOptions)}
+    EvaluationOptions(**{name: value for name, value in options.items() if name in names})
+    assert names <= set(options)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)

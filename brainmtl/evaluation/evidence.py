@@ -9,7 +9,7 @@ from typing import Any
 
 from brainmtl.evaluation.card import build_card, write_card
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
-from brainmtl.evaluation.report import Section, load_bands, write_report
+from brainmtl.evaluation.report import Section, check_bands, load_bands, write_report
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.files import write_json
@@ -50,7 +50,13 @@ class Evidence:
         add_intervals(self.result, self.rows, self.cases, resamples, seed)
 
 
-def publish(out_dir: Path, evidence: Evidence, run: Mapping[str, Any], figures: bool) -> None:
+def publish(
+    out_dir: Path,
+    evidence: Evidence,
+    run: Mapping[str, Any],
+    bands: Sequence[Mapping[str, Any]] | None,
+    figures: bool,
+) -> None:
     """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "run.json").unlink(
@@ -70,7 +76,7 @@ def publish(out_dir: Path, evidence: Evidence, run: Mapping[str, Any], figures: 
         section = getattr(evidence, name)
         if section is not None:
             write_json(out_dir / f"{name}.json", section)
-    bands = load_bands()
+    checked = load_bands() if bands is None else check_bands(bands)
     write_report(
         out_dir,
         evidence.result,
@@ -79,9 +85,10 @@ def publish(out_dir: Path, evidence: Evidence, run: Mapping[str, Any], figures: 
         evidence.cases,
         evidence.pictures,
         _sections(evidence, run["display_names"], out_dir / "figures" if figures else None),
-        bands,
+        checked,
+        draw=figures,
     )
-    write_card(out_dir, build_card(evidence.result, run, bands))
+    write_card(out_dir, build_card(evidence.result, run, checked))
     write_json(out_dir / "run.json", run)
 
 

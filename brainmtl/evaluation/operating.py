@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.data.manifest import manifest_hash
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.candidates import CandidateTally
-from brainmtl.evaluation.fitting import FittedOperatingPoint, fit_operating_point
+from brainmtl.evaluation.fitting import fit_operating_point
 from brainmtl.evaluation.predict import predict_maps
 from brainmtl.files import sha256
 from brainmtl.inference.operating_point import (

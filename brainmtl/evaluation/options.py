@@ -17,8 +17,9 @@ class EvaluationOptions:
     """Everything beside checkpoint, data, split and output folder.
 
     ``tta`` ({"mode"}), ``postprocess`` (fields of PostprocessOptions), ``cls_threshold`` and
-    ``seg_threshold`` override the operating point where they are not None. ``section_limit`` images per source in the sections, ``resamples`` of
-    the bootstrap, ``seed`` of both.
+    ``seg_threshold`` override the operating point where they are not None.
+    ``bands`` are the report's confidence bands (None: conf/bands/default.yaml), ``section_limit``
+    images per source in the sections, ``resamples`` of the bootstrap, ``seed`` of both.
 
     Raises:
         ConfigError: a value that cannot work.
@@ -33,6 +34,7 @@ class EvaluationOptions:
     seg_threshold: float | None = None
     tta: Mapping[str, Any] = field(default_factory=dict)
     postprocess: Mapping[str, Any] = field(default_factory=dict)
+    bands: Sequence[Mapping[str, Any]] | None = None
     min_false_positive_pixels: int = 1
     resamples: int = 2000
     sections: Sequence[str] = SECTIONS
@@ -43,6 +45,8 @@ class EvaluationOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        from brainmtl.evaluation.report.bands import check_bands
+
         for name, least in (
             ("batch_size", 1),
             ("min_false_positive_pixels", 1),
@@ -51,12 +55,13 @@ class EvaluationOptions:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least {least}")
+        if self.bands is not None:
+            check_bands(self.bands)
         unknown = sorted(set(self.sections) - set(SECTIONS))
         if unknown:
             raise ConfigError(f"sections={unknown} are unknown: choose from {list(SECTIONS)}")
-        self.apply(
-            OperatingPoint.default(seg_gate=self.seg_gate)
-        )  # refused before any file is read
+        # A gate above a threshold set by hand is refused before any file is read.
+        self.apply(OperatingPoint.default(seg_gate=self.seg_gate))
 
     @property
     def precision(self) -> str:

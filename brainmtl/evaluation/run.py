@@ -108,7 +108,7 @@ def evaluate(
             lambda rows: show(model, data_dir, rows, point, network),
             out_dir,
         )
-    publish(out_dir, evidence, run, asked.figures)
+    publish(out_dir, evidence, run, asked.bands, asked.figures)
     return {"metrics": evidence.result, "run": run, "out_dir": out_dir}
 
 

@@ -72,9 +72,7 @@ def picture_values(
     encode_ms = 1000 * (time.perf_counter() - start)
     renamed = {"tumour_probability": values["probability"], "confidence_band": values["band"]}
     values |= renamed | {"model": model_answer(info), "disclaimer": DISCLAIMER}
-    values["timings_ms"] = rounded(
-        {**timings_ms, **result.timings_ms, "encode": encode_ms}
-    )
+    values["timings_ms"] = rounded({**timings_ms, **result.timings_ms, "encode": encode_ms})
     return {name: values[name] for name in PictureAnswer.model_fields}
 
 

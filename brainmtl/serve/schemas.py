@@ -17,7 +17,14 @@ MODEL = {
     "synthetic_training": False,
 }
 THRESHOLDS = {"cls": 0.5, "seg_gate": 0.3, "seg_pixel": 0.5, "temperature": 1.4}
-TIMINGS = {"upload": 1.1, "queue": 0.2, "decode": 2.0, "encoder": 21.5, "total": 48.3, "encode": 0.9}
+TIMINGS = {
+    "upload": 1.1,
+    "queue": 0.2,
+    "decode": 2.0,
+    "encoder": 21.5,
+    "total": 48.3,
+    "encode": 0.9,
+}
 ADVICE = "The model sees a tumour. Move the case to the front of the reading list."
 PICTURE = {
     "tumour_probability": 0.93,
@@ -46,10 +53,16 @@ PICTURE = {
 }
 
 
-class Answer(BaseModel):
-    """Base of all: `model_` is no reserved prefix here, and attributes document themselves."""
+def _config(example: dict[str, Any] | None = None) -> ConfigDict:
+    """Options of pydantic: `model` and `model_...` are field names here like others."""
+    extra = {"json_schema_extra": {"examples": [example]}} if example else {}
+    return ConfigDict(protected_namespaces=(), extra="forbid", **extra)
 
-    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
+
+class Answer(BaseModel):
+    """Base of all."""
+
+    model_config = _config()
 
 
 class ErrorBody(Answer):
@@ -126,11 +139,7 @@ class PictureAnswer(Answer):
 class MultitaskAnswer(PictureAnswer):
     """POST /predict_multitask."""
 
-    model_config = ConfigDict(
-        protected_namespaces=(),
-        extra="forbid",
-        json_schema_extra={"examples": [{"request_id": ID, **PICTURE}]},
-    )
+    model_config = _config({"request_id": ID, **PICTURE})
     request_id: str
 
 
@@ -146,31 +155,25 @@ class BatchItem(Answer):
 class BatchAnswer(Answer):
     """POST /predict_batch."""
 
-    model_config = ConfigDict(
-        protected_namespaces=(),
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
+    model_config = _config(
+        {
+            "request_id": ID,
+            "results": [
+                {"index": 0, "ok": True, "result": PICTURE, "error": None},
                 {
-                    "request_id": ID,
-                    "results": [
-                        {"index": 0, "ok": True, "result": PICTURE, "error": None},
-                        {
-                            "index": 1,
-                            "ok": False,
-                            "result": None,
-                            "error": {
-                                "error": "Unprocessable Content",
-                                "reason": "truncated",
-                                "detail": "The picture is cut off. Export or upload it again.",
-                                "request_id": ID,
-                            },
-                        },
-                    ],
-                    "timings_ms": TIMINGS,
-                }
-            ]
-        },
+                    "index": 1,
+                    "ok": False,
+                    "result": None,
+                    "error": {
+                        "error": "Unprocessable Content",
+                        "reason": "truncated",
+                        "detail": "The picture is cut off. Export or upload it again.",
+                        "request_id": ID,
+                    },
+                },
+            ],
+            "timings_ms": TIMINGS,
+        }
     )
     request_id: str
     results: list[BatchItem]
@@ -190,6 +193,32 @@ class SliceAnswer(Answer):
 class VolumeAnswer(Answer):
     """POST /predict_volume."""
 
+    model_config = _config(
+        {
+            "request_id": ID,
+            "probability": 0.97,
+            "label": "tumour",
+            "volume_ml": 41.3,
+            "abstained": False,
+            "reason": None,
+            "reason_code": None,
+            "warnings": [],
+            "slices": [
+                {
+                    "index": 77,
+                    "probability": 0.97,
+                    "label": "tumour",
+                    "area_px": 1630,
+                    "segmented": True,
+                }
+            ],
+            "mask_nifti_gz": None,
+            "timings_ms": TIMINGS,
+            "model": MODEL,
+            "thresholds": THRESHOLDS,
+            "disclaimer": PICTURE["disclaimer"],
+        }
+    )
     request_id: str
     probability: float | None = Field(description="Maximum over the slices; null when abstained")
     label: Label | None = Field(description="By the patient rule of the operating point")

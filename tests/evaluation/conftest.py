@@ -38,4 +38,5 @@ def checkpoint(
 def evaluation(checkpoint: Path, data_dir: Path) -> dict[str, Any]:
     from brainmtl.evaluation.run import evaluate
 
-    return evaluate(checkpoint, data_dir, save_masks=True, progress=False, batch_size=4)
+    options = {"save_masks": True, "progress": False, "batch_size": 4}
+    return evaluate(checkpoint, data_dir, sections=(), resamples=200, **options)

@@ -20,7 +20,7 @@ def volumes(
     source: str, patients: int, slices: int = 8, *, seed: int = 0, skill: float = 1.0
 ) -> tuple[Lines, Lines]:
     """(rows, cases) of a source with masks; every fifth patient is healthy, every third has two."""
-    draw, noise = np.random.default_rng(seed), np.random.default_rng([seed, int(1000 * skill)])
+    draw, noise = np.random.default_rng(seed), np.random.default_rng([seed, round(1000 * skill)])
     rows: Lines = []
     cases: Lines = []
     for patient in range(patients):
@@ -120,7 +120,7 @@ def pictures(
     source: str, groups: int, *, per_group: int = 1, seed: int = 0, skill: float = 1.0
 ) -> Lines:
     """Rows of labelled pictures without masks, ``per_group`` near-duplicates in every group."""
-    draw, noise = np.random.default_rng(seed), np.random.default_rng([seed, int(1000 * skill)])
+    draw, noise = np.random.default_rng(seed), np.random.default_rng([seed, round(1000 * skill)])
     rows: Lines = []
     for group in range(groups):
         label = int(draw.random() < 0.6)

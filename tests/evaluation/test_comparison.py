@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import simulated
-from scipy.stats import wilcoxon
+from rich.console import Console
+from scipy.stats import norm, wilcoxon
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from brainmtl.errors import ConfigError, DataError
@@ -24,6 +26,7 @@ from brainmtl.evaluation.comparison.table import COLUMNS, source_markdown, sourc
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.paired import mcnemar_exact
+from brainmtl.evaluation.table import MIN_WIDTH
 from brainmtl.files import write_json
 
 Lines = list[dict[str, Any]]
@@ -174,7 +177,8 @@ def test_no_difference_is_put_in_words(tmp_path: Path) -> None:
     dice = differences(found, "phantom_brats", "joint")["dice"]
     text = next(s for s in found["conclusions"] if "Dice per patient" in s)
     assert "no difference between joint and cls_head was shown" in text
-    unseen = (dice["high"] - dice["low"]) / 2
+    # Half the interval, at the level that Holm's first of seven steps leaves: 1 - 0.05 / 14.
+    unseen = (dice["high"] - dice["low"]) / 2 * norm.ppf(1 - 0.05 / 14) / norm.ppf(0.975)
     assert f"With n = 16, differences below about {unseen:.3f} could not be seen." in text
 
 
@@ -354,10 +358,16 @@ def test_tables_hold_every_figure_and_number_their_notes(run_dir: Path) -> None:
     assert len(notes) == 2 and all(f"[{k}]" in "".join(lines) for k in (1, 2))
     joint = differences(found, "phantom_brats", "joint")["dice"]
     assert f"{joint['change']:+.3f}" in lines[4] and f"{joint['estimate']:+.3f} (" in lines[4]
-    assert source_table(values).row_count == 12
+    console = Console(file=io.StringIO(), width=MIN_WIDTH)
+    console.print(source_table(values))
+    printed = console.file.getvalue()
+    assert "…" not in printed and "[2] the head was not trained" in printed
+    for entry in values["figures"]["roc_auc"]:
+        low, high = entry["interval"]["low"], entry["interval"]["high"]
+        assert f"{entry['value']:.3f} ({low:.3f} to {high:.3f})" in printed
 
 
-def entry(value: float | None) -> list[dict[str, Any]]:
+def named(value: float | None) -> list[dict[str, Any]]:
     return [{"evaluation": "joint", "value": value}]
 
 
@@ -373,10 +383,26 @@ def entry(value: float | None) -> list[dict[str, Any]]:
 )  # fmt: skip
 def test_panels_pair_the_two_tasks(figures: dict[str, Any], panels: list[Any]) -> None:
     sources = {
-        source: {"figures": {key: entry(value) for key, value in own.items()}}
+        source: {"figures": {key: named(value) for key, value in own.items()}}
         for source, own in figures.items()
     }
     assert choose_panels(sources) == panels
+
+
+def test_sources_with_one_task_are_drawn_alone(tmp_path: Path) -> None:
+    rows, cases = data(1.0, 1.0)
+    unlabelled = [row | {"cls": -1} for row in rows if row["source"] != "kaggle"]
+    pictures = [row for row in rows if row["source"] == "kaggle"]
+    for name, own_rows, own_cases in (("a", unlabelled, cases), ("b", pictures, [])):
+        folders = [
+            write_evaluation(
+                tmp_path / name / stage / "evaluation_test", stage, own_rows, own_cases
+            )
+            for stage in ("cls_head", "joint")
+        ]
+        result = compare(folders, resamples=RESAMPLES)
+        assert (result["out_dir"] / "tradeoff.png").is_file()
+        assert "Nothing could be tested" in result["comparison"]["warnings"][0]
 
 
 def test_one_class_has_nothing_to_test_or_draw(tmp_path: Path) -> None:
@@ -400,6 +426,9 @@ def test_sentence_of_a_single_test() -> None:
         "brats, Dice per patient: joint is higher than cls_head (difference +0.030, 95 % interval "
         "+0.010 to +0.050, p < 0.001)."
     )
+    assert "p < 0.001, adjusted = 0.002 for 5 tests)." in sentence(
+        test | {"p_holm": 0.002}, "brats", 5
+    )
 
 
 def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -418,7 +447,7 @@ def test_command_prints_tables_and_writes_the_report(run_dir: Path, tmp_path: Pa
     here.mkdir()
     done = command(here, "runs=[../run/cls_head,../run/joint]", "out_dir=../out", "resamples=200")
     assert done.returncode == 0, done.stderr
-    for words in ("brats-like (synthetic)", "kaggle", "Wilcoxon", "DeLong", "Paired difference"):
+    for words in ("brats-like (synthetic)", "kaggle", "Wilcoxon", "DeLong", "(+0.", "cls_head"):
         assert words in done.stdout
     assert "report: ../out/comparison.md" in done.stdout
     assert (tmp_path / "out" / "comparison.json").is_file()

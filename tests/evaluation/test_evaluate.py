@@ -20,8 +20,17 @@ from brainmtl.data.manifest import read_manifest
 from brainmtl.data.samples import read_reference, read_sample, write_sample
 from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.evaluation.predict import predict_split
-from brainmtl.evaluation.run import evaluate
-from brainmtl.evaluation.selection import default_out_dir, select_rows
+from brainmtl.evaluation.run import evaluate as evaluate_all
+from brainmtl.evaluation.selection import default_out_dir, read_frame, select_rows
+from brainmtl.inference.operating_point import OperatingPoint
+
+
+# The sections have tests of their own; 100 resamples are the fewest that are allowed.
+QUICK = {"sections": (), "resamples": 100, "progress": False}
+
+
+def evaluate(*arguments: Any, **options: Any) -> dict[str, Any]:
+    return evaluate_all(*arguments, **QUICK | options)
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +62,16 @@ def test_predictions_csv_equals_single_forward_passes(
     evaluation: dict[str, Any], by_hand: pd.DataFrame
 ) -> None:
     table = pd.read_csv(evaluation["out_dir"] / "predictions.csv").set_index("image_id")
-    wanted = ["source", "group", "cls", "probability", "dice"]
-    assert list(table.columns[:7]) == [*wanted, "reference_pixels", "predicted_pixels"]
+    wanted = ["source", "group", "cls", "probability", "calibrated", "call", "dice"]
+    assert list(table.columns[:9]) == [*wanted, "reference_pixels", "predicted_pixels"]
     assert set(table.index) == set(by_hand["image_id"])
     for row in by_hand.itertuples():
         found = table.loc[row.image_id]
         assert found["cls"] == row.label
         assert found["probability"] == pytest.approx(row.probability, abs=1e-5)
+        # Nothing was fitted: there is no validation split.
+        assert found["calibrated"] == found["probability"]
+        assert found["call"] == (row.probability >= 0.5)
         assert found["predicted_pixels"] == row.mask.sum()
         if row.reference is None or row.reference.sum() == 0:
             assert np.isnan(found["dice"])
@@ -152,7 +164,8 @@ def test_report_names_synthetic_data_and_its_figures_exist(evaluation: dict[str,
     assert "phantom_brats" not in re.sub(r"\(figures/.*?\)", "", text)
     assert text.index("## Headline") < text.index("## brats-like")
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(pictures) == 3 * 3
+    for name in ("roc_kaggle", "reliability_lgg", "cases_phantom_brats"):
+        assert f"figures/{name}.png" in pictures
     for name in pictures:
         with Image.open(out_dir / name) as picture:
             assert min(picture.size) > 300
@@ -177,7 +190,7 @@ def test_default_folder_lies_beside_the_checkpoints(
 
 
 def test_batch_size_and_bf16_change_nothing_of_note(data_dir: Path, model: Any) -> None:
-    frame = select_rows(data_dir, "test", ["kaggle"])
+    frame = select_rows(read_frame(data_dir, ["kaggle"]), "test", data_dir)
     runs = [
         list(predict_split(model, data_dir, frame, size, precision=precision, progress=False))
         for size, precision in ((1, "32"), (7, "32"), (7, "bf16"))
@@ -190,11 +203,17 @@ def test_batch_size_and_bf16_change_nothing_of_note(data_dir: Path, model: Any) 
 
 
 def test_masks_follow_the_threshold(data_dir: Path, model: Any) -> None:
-    frame = select_rows(data_dir, "test", ["lgg"])
+    frame = select_rows(read_frame(data_dir, ["lgg"]), "test", data_dir)
     sizes = [
         [
             p.mask.sum()
-            for p in predict_split(model, data_dir, frame, seg_threshold=threshold, progress=False)
+            for p in predict_split(
+                model,
+                data_dir,
+                frame,
+                point=OperatingPoint(seg_threshold=threshold),
+                progress=False,
+            )
         ]
         for threshold in (0.1, 0.5, 0.9)
     ]
@@ -208,8 +227,11 @@ def test_masks_follow_the_threshold(data_dir: Path, model: Any) -> None:
         ({"split": "dev"}, "split=dev is unknown"),
         ({"sources": ["brats"]}, "holds.*phantom_brats"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"cls_threshold": 1.0}, "threshold 1.0"),
-        ({"precision": "16"}, "precision=16"),
+        ({"cls_threshold": 1.0}, "threshold=1.0 must lie"),
+        ({"sections": ["magic"]}, r"sections=\['magic'\] are unknown"),
+        ({"operating_point": "best"}, "operating_point=best is unknown"),
+        ({"operating_point": "fit"}, "has no validation samples"),
+        ({"cls_threshold": 0.2}, "seg_gate=0.3 lies above the threshold 0.2"),
         ({"min_false_positive_pixels": 0}, "min_false_positive_pixels=0"),
         ({"device": "cuda:9999"}, "device"),
         ({"ckpt": "/nowhere/best.ckpt"}, "does not exist"),
@@ -223,7 +245,7 @@ def test_options_that_cannot_work(
         pytest.skip("needs a machine without CUDA")
     arguments = {"ckpt": checkpoint, "data_dir": data_dir, "out_dir": tmp_path / "out"} | changes
     with pytest.raises(BrainMTLError, match=message):
-        evaluate(**arguments, progress=False)
+        evaluate(**arguments)
     assert not (tmp_path / "out").exists()
 
 
@@ -232,17 +254,17 @@ def test_checkpoint_of_another_preprocessing_version(
 ) -> None:
     path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, data_dir, preprocessing_version="0")
     with pytest.raises(DataError, match=r"version 0.*Train again"):
-        evaluate(path, data_dir, progress=False)
+        evaluate(path, data_dir)
 
 
 def test_file_that_is_no_checkpoint_of_ours(data_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(BrainMTLError, match=r"a\.ckpt"):
-        evaluate(path, data_dir, progress=False)
+        evaluate(path, data_dir)
     torch.save({"state_dict": {}}, path)
     with pytest.raises(BrainMTLError, match=r"a\.ckpt"):
-        evaluate(path, data_dir, progress=False)
+        evaluate(path, data_dir)
 
 
 def test_network_that_returns_nan_is_named(model: Any, data_dir: Path, tmp_path: Path) -> None:
@@ -253,7 +275,7 @@ def test_network_that_returns_nan_is_named(model: Any, data_dir: Path, tmp_path:
             value.fill_(torch.nan)
     torch.save(stored, path)
     with pytest.raises(DataError, match="NaN"):
-        evaluate(path, data_dir, sources=["kaggle"], progress=False)
+        evaluate(path, data_dir, sources=["kaggle"])
 
 
 @pytest.mark.parametrize(
@@ -272,7 +294,7 @@ def test_remarks_open_the_report(
     model: Any, data_dir: Path, tmp_path: Path, changes: dict[str, Any], split: str, remark: str
 ) -> None:
     path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, data_dir, **changes)
-    found = evaluate(path, data_dir, split=split, sources=["kaggle"], figures=False, progress=False)
+    found = evaluate(path, data_dir, split=split, sources=["kaggle"], figures=False)
     assert any(remark in text for text in found["run"]["remarks"])
     report = (found["out_dir"] / "report.md").read_text(encoding="utf-8")
     assert report.index(remark) < report.index("## Headline")
@@ -283,10 +305,10 @@ def test_missing_sample_and_reference_are_named(model: Any, tmp_path: Path) -> N
     path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, folder)
     (folder / "lgg" / "references" / "L.npz").unlink()
     with pytest.raises(DataError, match=r"L\.npz"):
-        evaluate(path, folder, sources=["lgg"], progress=False)
+        evaluate(path, folder, sources=["lgg"])
     (folder / "kaggle" / "test" / "photo_05.npz").unlink()
     with pytest.raises(DataError, match=r"photo_05\.npz"):
-        evaluate(path, folder, sources=["kaggle"], progress=False)
+        evaluate(path, folder, sources=["kaggle"])
 
 
 @pytest.mark.parametrize("what", ["version", "channels"])
@@ -306,12 +328,12 @@ def test_sample_that_does_not_fit_the_checkpoint(what: str, model: Any, tmp_path
         "channels": "has 3 channels.*takes 1",
     }
     with pytest.raises(DataError, match=rf"photo_02\.npz.*{expected[what]}"):
-        evaluate(path, folder, sources=["kaggle"], progress=False)
+        evaluate(path, folder, sources=["kaggle"])
 
 
 def test_sources_may_be_chosen(checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
-    found = evaluate(checkpoint, data_dir, tmp_path, sources=["lgg"], figures=False, progress=False)
+    found = evaluate(checkpoint, data_dir, tmp_path, sources=["lgg"], figures=False)
     assert set(found["metrics"]) == {"lgg"}
     assert not (tmp_path / "figures").exists() and not (tmp_path / "masks").exists()
     with pytest.raises(ConfigError, match=r"\['x'\]"):
-        select_rows(data_dir, "test", ["lgg", "x"])
+        read_frame(data_dir, ["lgg", "x"])

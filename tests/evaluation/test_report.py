@@ -225,6 +225,7 @@ def test_undefined_figures(change: Any, tmp_path: Path) -> None:
         cases = [case | {"dice": None, "gated_dice": None} for case in cases]
     _, markdown, page = written(tmp_path, {"brats": values}, rows=rows, cases=cases)
     assert DEGENERATE[change] in markdown
+    assert ("only 1 patient." in markdown) == (change is one_patient)
     assert not re.search(r"\b(None|nan|null|inf)\b", markdown)
     assert not re.search(r"\b(None|nan|null|inf)\b", page.text)
 

@@ -28,13 +28,26 @@ def draw_tradeoff(found: Mapping[str, Any], path: Path) -> Path | None:
     panels = choose_panels(found["sources"])
     if not panels:
         return None
-    figure = Figure(figsize=(PANEL * len(panels) + 0.3, PANEL + 0.6), layout="constrained")
-    for ax, (vertical, horizontal) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (PANEL * columns + 0.4, (PANEL + 0.2) * lines + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    legend: dict[str, Any] = {}
+    for ax, (vertical, horizontal) in zip(axes, panels, strict=False):
         _panel(ax, found, vertical, horizontal)
-    handles = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+        handles, labels = ax.get_legend_handles_labels()
+        legend |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        legend.values(),
+        legend.keys(),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
     return path

@@ -31,17 +31,24 @@ def sentence(test: Mapping[str, Any], source: str, n_tests: int) -> str:
     names = f"{test['evaluation']} and {test['baseline']}"
     if test["p"] is None or (test["low"] is None and test["p_holm"] >= LEVEL):
         return f"{what}: no difference between {names} can be shown ({test['note']})."
+    if test["low"] == test["high"]:
+        return f"{what}: no difference between {names} was shown ({test['note']})."
     numbers = f"difference {test['estimate']:+.3f}{_interval(test)}, {_p_value(test, n_tests)}"
     if test["p_holm"] < LEVEL:
         direction = "higher" if test["estimate"] > 0 else "lower"
         return f"{what}: {test['evaluation']} is {direction} than {test['baseline']} ({numbers})."
-    unseen = (test["high"] - test["low"]) / 2
-    limit = (
-        f" With n = {test['n']}, differences below about {unseen:.3f} could not be seen."
-        if unseen > 0
-        else ""
+    return (
+        f"{what}: no difference between {names} was shown ({numbers}). With n = {test['n']}, "
+        f"differences below about {smallest_seen(test, n_tests):.3f} could not be seen."
     )
-    return f"{what}: no difference between {names} was shown ({numbers}).{limit}"
+
+
+def smallest_seen(test: Mapping[str, Any], n_tests: int) -> float:
+    """Half the interval, widened to the level that Holm's first step leaves to one of ``n_tests``."""
+    from scipy.special import ndtri
+
+    widening = ndtri(1 - LEVEL / (2 * n_tests)) / ndtri(1 - LEVEL / 2)
+    return float(widening * (test["high"] - test["low"]) / 2)
 
 
 def nothing_shown(sources: Mapping[str, Any], n_tests: int) -> list[str]:
@@ -66,5 +73,11 @@ def _interval(test: Mapping[str, Any]) -> str:
 
 
 def _p_value(test: Mapping[str, Any], n_tests: int) -> str:
-    p = "p < 0.001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.3f}"
-    return p if n_tests == 1 else f"{p} after Holm's adjustment for {n_tests} tests"
+    p = _p("p", test["p"])
+    if n_tests == 1:
+        return p
+    return f"{p}, {_p('adjusted', test['p_holm'])} for {n_tests} tests"
+
+
+def _p(name: str, p: float) -> str:
+    return f"{name} < 0.001" if p < 0.001 else f"{name} = {p:.3f}"

@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 COLUMNS = {
     "figure": "Figure",
     "evaluation": "Evaluation",
-    "value": "Value (95 % interval)",
-    "n": "n",
+    "value": "Value\n(95 % interval)",
     "baseline": "Against",
     "change": "Change",
     "difference": "Paired difference\n(95 % interval)",
     "p": "p",
     "p_holm": "p\n(Holm)",
     "test": "Test",
-    "note": "Note",
 }
-TEXT = ("figure", "evaluation", "baseline", "test", "note")
+TEXT = ("figure", "evaluation", "baseline", "test")
+NARROW = ("p",)  # left to the files: the terminal has no room for it
 TESTS = {
     "Wilcoxon signed-rank": "Wilcoxon",
     "McNemar exact": "McNemar",
@@ -33,11 +32,11 @@ TESTS = {
 
 
 def source_rows(values: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[str]]:
-    """(cells per line in the order of :data:`COLUMNS`, notes that the column Note numbers)."""
+    """(cells per line in the order of :data:`COLUMNS`, notes that the last cells number)."""
     rows: list[dict[str, str]] = []
     notes: list[str] = []
     for figure, entries in values["figures"].items():
-        size = _size(values, figure)
+        heading = f"{FIGURES[figure]}, n = {_size(values, figure)}"
         for k, entry in enumerate(entries):
             tests = [
                 test
@@ -46,14 +45,15 @@ def source_rows(values: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[s
             ]
             for line, test in enumerate(tests or [None]):
                 row = dict.fromkeys(COLUMNS, "")
-                row["figure"] = FIGURES[figure] if not k and not line else ""
+                row["figure"] = heading if not k and not line else ""
                 if not line:
-                    row |= {"evaluation": entry["evaluation"], "value": _value(entry), "n": size}
+                    row |= {"evaluation": entry["evaluation"], "value": _value(entry)}
                 own_notes = [] if line else [entry["interval"].get("note")]
                 if test is not None:
                     row |= _test_cells(test)
                     own_notes.append(test["note"])
-                row["note"] = _numbered([note for note in own_notes if note], notes)
+                numbers = _numbered([note for note in own_notes if note], notes)
+                row["test"] = f"{row['test']} {numbers}".strip()
                 rows.append(row)
     return rows, notes
 
@@ -73,14 +73,16 @@ def source_table(values: Mapping[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for key, heading in COLUMNS.items():
+    shown = [key for key in COLUMNS if key not in NARROW]
+    for key in shown:
+        text = key in TEXT  # names may wrap, figures must stay whole
         table.add_column(
-            heading, justify="left" if key in TEXT else "right", no_wrap=key not in TEXT
+            COLUMNS[key], justify="left" if text else "right", no_wrap=not text, overflow="fold"
         )
     for row in rows:
         if row["figure"] and table.row_count:
             table.add_section()
-        table.add_row(*(cell.replace("[", "\\[") for cell in row.values()))
+        table.add_row(*(row[key].replace("[", "\\[") for key in shown))
     return table
 
 

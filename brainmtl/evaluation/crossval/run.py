@@ -87,7 +87,7 @@ def cross_validate(
         )
     if asked.figures:
         evidence.pictures = _pictures(models, runs, data_dir, evidence, run, asked, out_dir)
-    publish(out_dir, evidence, run, asked.figures)
+    publish(out_dir, evidence, run, asked.bands, asked.figures)
     return {"metrics": evidence.result, "run": run, "out_dir": out_dir}
 
 

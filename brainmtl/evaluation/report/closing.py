@@ -12,7 +12,7 @@ from typing import Any
 from brainmtl.data.manifest import SYNTHETIC_PREFIX
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import training_names
-from brainmtl.evaluation.report.text import number
+from brainmtl.evaluation.report.text import number, quantity
 
 FEW_GROUPS = 30
 PACKAGES = (
@@ -64,7 +64,7 @@ def _source_limits(values: Mapping[str, Any], counted: Mapping[str, Any]) -> lis
     name, found = counted["name"], []
     if counted["groups"] is not None and counted["groups"] < FEW_GROUPS:
         found.append(
-            f"{name}: only {counted['groups']} {counted['unit']}. One more or one less difficult case "
+            f"{name}: only {quantity(counted['groups'], counted['unit'])}. One more or one less difficult case "
             "would move these figures; read the intervals, not the values."
         )
     if counted["unit"] == "duplicate groups" and not counted["synthetic"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.evaluation.report.document import Block, Section, paragraph, table
-from brainmtl.evaluation.report.text import NOT_DEFINED, lookup, number, with_interval
+from brainmtl.evaluation.report.text import NOT_DEFINED, lookup, number, quantity, with_interval
 from brainmtl.evaluation.table import NOT_MEASURED
 
 Lines = Sequence[Mapping[str, Any]]
@@ -68,7 +68,8 @@ def opening(run: Mapping[str, Any], counted: Mapping[str, Mapping[str, Any]]) ->
         else f"One checkpoint on split {run['split']}"
     )
     parts = [
-        f"{s['images']} images of {s['groups']} {s['unit']} ({s['name']})" for s in counted.values()
+        f"{quantity(s['images'], 'images')} of {quantity(s['groups'], s['unit'])} ({s['name']})"
+        for s in counted.values()
     ]
     return [
         paragraph(
@@ -82,7 +83,7 @@ def opening(run: Mapping[str, Any], counted: Mapping[str, Mapping[str, Any]]) ->
                 [
                     s["name"],
                     "synthetic" if s["synthetic"] else "real",
-                    f"{s['groups']} {s['unit']}",
+                    quantity(s["groups"], s["unit"]),
                     s["images"],
                     s["labelled"],
                     s["masked"],

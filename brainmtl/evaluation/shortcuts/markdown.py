@@ -152,7 +152,8 @@ def _probe(found: Values, name: Any) -> list[str]:
 
 def _probe_row(what: str, values: Values) -> list[str]:
     figures = [number(values[feature]) for feature in FEATURES]
-    what = f"{what} ({values['reason']})" if "reason" in values else what
+    if all(values[feature] is None for feature in FEATURES):
+        what = f"{what} ({values['reason']})"
     return [what, *figures, str(values["n_train"]), str(values["n_test"])]
 
 

@@ -44,7 +44,8 @@ def shortcut_section(
 
     Args:
         model: in eval mode; runs where its weights are.
-        train, test: parts of the manifest, split by group.
+        train, test: parts of the manifest. Training rows whose group is tested are left out: when
+            the training split itself is evaluated, a probe would meet its own images.
         rows: lines of predictions.csv of all images of ``test``.
         result: metrics.json; run: run.json with ``training_sources`` and ``operating_point``.
         limit: training images per source of a probe. Test images are half as many, images whose
@@ -63,6 +64,7 @@ def shortcut_section(
 
     if limit < 12:
         raise ConfigError(f"limit={limit} images per source must be at least 12")
+    train = train[~train["group"].astype(str).isin(set(test["group"].astype(str)))]
     few = max(1, round(ALTERED_SHARE * limit))
     lines: list[dict[str, Any]] = []
 

@@ -27,9 +27,9 @@ TIE = 1e-12  # sums in another order differ by rounding alone
 class Interval:
     """An estimate with its interval; ``low`` and ``high`` are None where there is none.
 
-    ``method`` is "bca", "percentile", "wilson" or the name of a paired test's interval, ``n`` the
-    groups (Wilson: trials), ``resamples`` those that counted, ``left_out`` those in which the
-    statistic was not defined, ``note`` what a reader must know.
+    ``method`` is "bca", "percentile", "basic" or "wilson", ``n`` the groups (Wilson: trials),
+    ``resamples`` those that counted, ``left_out`` those in which the statistic was not defined,
+    ``note`` what a reader must know.
     """
 
     estimate: float | None
@@ -74,22 +74,28 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    method: str = "bca",
 ) -> Interval:
-    """BCa interval (Efron 1987) of a statistic of group weights.
+    """Interval of a statistic of group weights, by default BCa (Efron 1987).
+
+    ``method="basic"`` is for figures that chance alone raises, see :func:`basic_interval`.
 
     Returns:
         No interval with fewer than two groups or an estimate that is not defined; a point, with a
         note, where no resample differs from the estimate.
 
     Raises:
-        ValueError: fewer than 2 resamples, or a confidence outside (0, 1).
+        ValueError: fewer than 2 resamples, a confidence outside (0, 1), or an unknown method.
     """
+    builders = {"bca": bca_interval, "basic": basic_interval}
+    if method not in builders:
+        raise ValueError(f"method {method} is unknown: choose {', '.join(builders)}")
     if n_groups < 2:
         estimate = point(statistic, n_groups)
         which = "one patient or group" if n_groups else "no patient or group"
         return Interval(estimate, None, None, None, n_groups, note=f"{which}: no interval")
     found = resample(statistic, n_groups, resamples=resamples, seed=seed)
-    return bca_interval(found, confidence)
+    return builders[method](found, confidence)
 
 
 def point(statistic: Statistic, n_groups: int) -> float | None:
@@ -133,18 +139,10 @@ def bca_interval(found: Replicates, confidence: float = CONFIDENCE) -> Interval:
     """
     from scipy.special import ndtr, ndtri
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-    n, kept = len(found.jackknife), len(found.values)
-    if not np.isfinite(found.estimate) or kept < 2:
-        estimate = found.estimate if np.isfinite(found.estimate) else None
-        return Interval(estimate, None, None, None, n, note="not defined: no interval")
-    if found.constant:
-        return Interval(
-            found.estimate, found.estimate, found.estimate, "percentile", n, kept, found.left_out,
-            f"no variation between the {n} groups: resampling cannot show how uncertain this is",
-        )  # fmt: skip
-    levels = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    levels = _levels(confidence)
+    degenerate = _degenerate(found)
+    if degenerate is not None:
+        return degenerate
     method, shape = "percentile", bca_shape(found)
     if shape is not None:
         bias, acceleration = shape
@@ -152,7 +150,47 @@ def bca_interval(found: Replicates, confidence: float = CONFIDENCE) -> Interval:
         if (1 - acceleration * shifted > 0).all():
             method, levels = "bca", ndtr(bias + shifted / (1 - acceleration * shifted))
     low, high = np.quantile(found.values, levels)
-    return Interval(found.estimate, float(low), float(high), method, n, kept, found.left_out)
+    return _interval(found, float(low), float(high), method)
+
+
+def basic_interval(found: Replicates, confidence: float = CONFIDENCE) -> Interval:
+    """``(2 t - upper quantile, 2 t - lower quantile)``, not below 0 (Davison and Hinkley 1997, 5.2).
+
+    For a figure that cannot be negative and that chance alone raises, such as the calibration error:
+    resamples lie above the estimate t as it lies above the truth, which BCa answers with intervals
+    that hardly ever hold the truth of a well calibrated model.
+    """
+    levels = _levels(confidence)
+    degenerate = _degenerate(found)
+    if degenerate is not None:
+        return degenerate
+    high, low = np.maximum(2 * found.estimate - np.quantile(found.values, levels), 0.0)
+    return _interval(found, float(low), float(high), "basic")
+
+
+def _levels(confidence: float) -> np.ndarray:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    return np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+
+
+def _degenerate(found: Replicates) -> Interval | None:
+    """What there is where resampling cannot give an interval, else None."""
+    n, kept = len(found.jackknife), len(found.values)
+    if not np.isfinite(found.estimate) or kept < 2:
+        estimate = found.estimate if np.isfinite(found.estimate) else None
+        return Interval(estimate, None, None, None, n, note="not defined: no interval")
+    if not found.constant:
+        return None
+    note = f"no variation between the {n} groups: resampling cannot show how uncertain this is"
+    return _interval(found, found.estimate, found.estimate, "percentile", note)
+
+
+def _interval(
+    found: Replicates, low: float, high: float, method: str, note: str | None = None
+) -> Interval:
+    n, kept = len(found.jackknife), len(found.values)
+    return Interval(found.estimate, low, high, method, n, kept, found.left_out, note)
 
 
 def bca_p_value(found: Replicates) -> float:

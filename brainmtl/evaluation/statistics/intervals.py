@@ -70,8 +70,8 @@ class _Intervals:
     def add(self, key: str, interval: Interval) -> None:
         self.entries[key] = interval.to_dict()
 
-    def statistic(self, key: str, statistic: Statistic, n_groups: int) -> None:
-        self.add(key, bootstrap_interval(statistic, n_groups, **self.options))
+    def statistic(self, key: str, statistic: Statistic, n_groups: int, method: str = "bca") -> None:
+        self.add(key, bootstrap_interval(statistic, n_groups, method=method, **self.options))
 
     def proportion(
         self, key: str, hits: np.ndarray, trials: np.ndarray, groups: np.ndarray
@@ -187,7 +187,7 @@ def _probabilities(
     statistic = weighted.expected_calibration_error(
         weighted.group_sums(excess, groups, n), np.bincount(groups, minlength=n)
     )
-    found.statistic(f"{prefix}.ece", statistic, n)
+    found.statistic(f"{prefix}.ece", statistic, n, method="basic")
     return ranking
 
 

@@ -15,6 +15,7 @@ from support import compose
 
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import ConfigError
+from brainmtl.evaluation.crossval.merge import mean_tree
 from brainmtl.evaluation.shortcuts import (
     section_figures,
     section_markdown,
@@ -153,6 +154,38 @@ def test_one_source_with_one_class(inputs: dict[str, Any], tmp_path: Path) -> No
     assert section["baselines"]["sources"]["scans"]["model"]["balanced_accuracy"] is None
     assert "| scans |" in section_markdown(section, {"scans": "scans"})
     assert len(section_figures(section, {}, tmp_path)) <= 1
+
+
+@pytest.mark.parametrize("train", ["empty", "the tested images"])
+def test_without_training_images_of_other_groups(inputs: dict[str, Any], train: str) -> None:
+    """Nothing is trained on what is tested: a nearest neighbour would find the image itself."""
+    rows = inputs["train"].iloc[:0] if train == "empty" else inputs["test"]
+    section = shortcut_section(**inputs | {"train": rows}, limit=12, progress=False)
+    json.dumps(section, allow_nan=False)
+    assert section["baseline_lines"] == []
+    assert section["probe"]["source"]["all"]["reason"]
+    assert section["association"]["source_only"]["reason"]
+    assert section["background"]["swaps"]["scans"]["photos"]["n"] > 0
+    assert "cannot be compared" in section_markdown(section, NAMES)
+
+
+def test_sections_of_folds_merge_into_one(
+    inputs: dict[str, Any], section: dict[str, Any], tmp_path: Path
+) -> None:
+    """A source that one fold cannot probe keeps the figures of the others."""
+    other = shortcut_section(
+        **inputs | {"train": inputs["train"].iloc[:0]}, limit=30, seed=1, progress=False
+    )
+    merged = mean_tree([section, other])
+    swaps = [each["background"]["swaps"]["scans"]["photos"] for each in (section, other, merged)]
+    assert swaps[2]["n"] == swaps[0]["n"] + swaps[1]["n"]
+    assert swaps[2]["flips"]["counts"][1] == swaps[2]["n"]
+    probes = [each["probe"]["source"]["all"] for each in (section, merged)]
+    assert probes[0]["bottleneck"] == probes[1]["bottleneck"]
+    merged["baselines"] = section["baselines"]
+    text = section_markdown(merged, NAMES)
+    assert "| Source, all images |" in text and "None" not in text
+    assert len(section_figures(merged, NAMES, tmp_path)) == 2
 
 
 def test_a_limit_too_small_is_refused(inputs: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from scipy import stats
 
 from brainmtl.evaluation.statistics.bootstrap import (
     Replicates,
+    basic_interval,
     bca_interval,
     bca_p_value,
     bootstrap_interval,
@@ -32,6 +33,18 @@ def test_bca_is_scipys_on_scipys_own_resamples() -> None:
     own = bca_interval(Replicates(values.mean(), found.bootstrap_distribution, jackknife, 0))
     assert own.method == "bca"
     assert (own.low, own.high) == pytest.approx(tuple(found.confidence_interval), abs=1e-12)
+
+
+def test_basic_interval_is_scipys_on_scipys_own_resamples() -> None:
+    values = skewed(30)
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=999, method="basic", rng=np.random.default_rng(1)
+    )
+    own = basic_interval(Replicates(values.mean(), found.bootstrap_distribution, np.ones(30), 0))
+    assert own.method == "basic"
+    assert (own.low, own.high) == pytest.approx(tuple(found.confidence_interval), abs=1e-12)
+    below_zero = basic_interval(Replicates(0.1, np.linspace(0, 0.5, 99), np.ones(30), 0))
+    assert below_zero.low == 0.0 and below_zero.high == pytest.approx(0.2, abs=0.02)
 
 
 @pytest.mark.parametrize("n", [8, 40])

@@ -1,0 +1,157 @@
+"""Three folds of a tiny folder, evaluated and merged; the network is the same one in each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from brainmtl.data.manifest import read_manifest, write_manifest
+from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.evaluation.crossval.repeats import summarise_repeats
+from brainmtl.evaluation.crossval.run import cross_validate
+from brainmtl.evaluation.lines import read_lines
+from brainmtl.evaluation.run import evaluate
+from brainmtl.files import write_json
+
+QUICK = {"sections": (), "resamples": 100, "progress": False, "figures": False}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny folder with groups dealt to three folds; its only LGG patient is in fold 0."""
+    data_dir = tiny.write_folder(tmp_path_factory.mktemp("folds"))
+    frame = read_manifest(data_dir)
+    for source in frame["source"].unique():
+        own = frame["source"] == source
+        codes = frame.loc[own, "group"].astype(str).factorize(sort=True)[0]
+        frame.loc[own, "fold"] = (codes % 3).astype("int16")
+    write_manifest(data_dir, frame[frame["source"] != "lgg"])
+    return data_dir
+
+
+def write_run(folder: Path, root: Path, model: Any, folds: tuple[int, ...], **data: Any) -> Path:
+    for fold in folds:
+        config = {
+            "model": tiny.MODEL,
+            "stage": {"name": "joint"},
+            "data": {"fold": fold, "data_dir": str(folder), **data},
+        }
+        stage = root / str(fold) / "joint"
+        tiny.write_checkpoint(
+            stage / "checkpoints/best.ckpt",
+            model,
+            folder,
+            config=config,
+            sources=["kaggle", "phantom_brats"],
+        )
+        write_json(stage / "stage.json", {})
+    return root
+
+
+@pytest.fixture(scope="module")
+def merged(folder: Path, model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = write_run(folder, tmp_path_factory.mktemp("cv"), model, (0, 1, 2))
+    return cross_validate(root, **QUICK | {"figures": True, "sections": ("shortcuts",)})
+
+
+def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
+    merged: dict[str, Any], folder: Path
+) -> None:
+    rows = read_lines(merged["out_dir"] / "predictions.csv")
+    manifest = read_manifest(folder).set_index(["source", "image_id"])
+    assert sorted((row["source"], row["image_id"]) for row in rows) == sorted(manifest.index)
+    for row in rows:
+        assert row["fold"] == manifest.loc[(row["source"], row["image_id"]), "fold"]
+    assert merged["run"]["folds"] == [0, 1, 2]
+
+
+def test_each_fold_uses_the_operating_point_of_its_own_validation(merged: dict[str, Any]) -> None:
+    points = merged["run"]["operating_point"]
+    assert sorted(points) == ["fold 0", "fold 1", "fold 2"]
+    assert all(point["fitted"] for point in points.values())
+    rows = read_lines(merged["out_dir"] / "predictions.csv")
+    for row in rows:
+        point = points[f"fold {row['fold']}"]
+        assert row["call"] == (row["calibrated"] >= point["threshold"])
+
+
+def test_the_merged_dice_is_the_mean_over_all_patients(merged: dict[str, Any]) -> None:
+    by_patient: dict[str, list[float]] = {}
+    for case in read_lines(merged["out_dir"] / "cases.csv"):
+        if case["dice"] is not None:
+            by_patient.setdefault(case["group"], []).append(case["dice"])
+    means = [sum(values) / len(values) for values in by_patient.values()]
+    found = merged["metrics"]["phantom_brats"]["segmentation"]["per_patient"]
+    assert found["n"] == len(means) == 3
+    assert found["dice"] == pytest.approx(sum(means) / 3)
+
+
+def test_report_says_that_it_is_a_cross_validation_and_shows_cases(merged: dict[str, Any]) -> None:
+    text = (merged["out_dir"] / "report.html").read_text(encoding="utf-8")
+    assert "Cross-validation of stage joint" in text
+    assert (merged["out_dir"] / "figures/cases_phantom_brats.png").is_file()
+    section = json.loads((merged["out_dir"] / "shortcuts.json").read_text(encoding="utf-8"))
+    assert section["baselines"]["sources"]["kaggle"]["n"] == 12
+
+
+def test_a_second_run_reuses_the_folds(
+    merged: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = cross_validate(merged["out_dir"].parent, **QUICK | {"out_dir": folder / "again"})
+    assert "best.ckpt" not in capsys.readouterr().out
+    assert again["metrics"] == merged["metrics"]
+
+
+def test_missing_folds_are_named(folder: Path, model: Any, tmp_path: Path) -> None:
+    root = write_run(folder, tmp_path, model, (0, 2))
+    with pytest.raises(ConfigError, match=r"lacks the finished folds \[1\]"):
+        cross_validate(root, **QUICK)
+    found = cross_validate(root, partial=True, **QUICK)
+    assert "Folds [1] are missing" in found["run"]["remarks"][0]
+
+
+def test_folds_of_different_recipes_are_refused(folder: Path, model: Any, tmp_path: Path) -> None:
+    write_run(folder, tmp_path, model, (0, 1))
+    write_run(folder, tmp_path, model, (2,), batch_size=4)
+    with pytest.raises(ConfigError, match=r"different options \(data.batch_size\)"):
+        cross_validate(tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize("what", ["nothing", "unfinished"])
+def test_a_folder_without_finished_folds(
+    what: str, folder: Path, model: Any, tmp_path: Path
+) -> None:
+    if what == "unfinished":
+        write_run(folder, tmp_path, model, (0,))
+        (tmp_path / "0/joint/stage.json").unlink()
+    with pytest.raises(ConfigError, match="holds no finished stage joint"):
+        cross_validate(tmp_path, **QUICK)
+
+
+def test_repeats_are_summarised(merged: dict[str, Any], tmp_path: Path) -> None:
+    first = {"metrics": {"a": {"classification": {"roc_auc": 0.5}, "segmentation": None}}}
+    second = {"metrics": {"a": {"classification": {"roc_auc": 0.7}, "segmentation": None}}}
+    for repeat in (first, second):
+        repeat |= {"out_dir": tmp_path, "run": {"display_names": {"a": "A"}}}
+    text = summarise_repeats([first, second]).read_text(encoding="utf-8")
+    assert "| A | ROC-AUC | 0.600 | 0.141 | 0.500 | 0.700 | 2 |" in text
+
+
+def test_the_folder_of_training_must_not_have_changed(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    root = write_run(folder, tmp_path, model, (0,))
+    path = root / "0/joint/checkpoints/best.ckpt"
+    tiny.write_checkpoint(
+        path,
+        model,
+        folder,
+        manifest_sha256="0" * 64,
+        config={"model": tiny.MODEL, "data": {"data_dir": str(folder)}},
+    )
+    with pytest.raises(BrainMTLError, match="has changed since this checkpoint was trained on it"):
+        evaluate(path, folder, **QUICK)
