@@ -11,6 +11,7 @@ import numpy as np
 
 from brainmtl.errors import DataError
 from brainmtl.inference.gradcam import TUMOUR, gradcam_from_features
+from brainmtl.inference.ood import pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What one encoder pass leaves: ``probability`` (B,) raw P(tumour), ``pooled`` (B, F) the mean
+    """What one encoder pass leaves: ``probability`` (B,) raw P(tumour), ``pooled`` (B, F) the
     feature vectors for the OOD check, and the feature maps that decoder and Grad-CAM go on from.
 
     With ``flipped`` the maps hold 2 B images: the second half are the mirror images.
@@ -61,9 +62,7 @@ class Network:
             batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
             if flipped:
                 batch = torch.cat([batch, batch.flip(-1)])
-            features = self.model.encoder(
-                pad_to_multiple(batch, self.model.encoder.size_multiple)
-            )
+            features = self.model.encoder(pad_to_multiple(batch, self.model.encoder.size_multiple))
             logits = self.model.head(features[-1])
         n = len(images)
         probability = logits.float().softmax(dim=1)[:, TUMOUR].cpu().numpy()
@@ -71,7 +70,13 @@ class Network:
             probability = (probability[:n] + probability[n:]) / 2
         if not np.isfinite(probability).all():
             raise DataError("the model's output is NaN or infinite: export the model again")
-        return Encoded(probability, pool(features)[:n], features, images.shape[-2:], flipped)
+        return Encoded(
+            probability,
+            pool([level[:n] for level in features]),
+            features,
+            images.shape[-2:],
+            flipped,
+        )
 
     def decode(self, encoded: Encoded, chosen: Sequence[int]) -> np.ndarray:
         """Tumour probability of each pixel, float32 (len(chosen), H, W), for the ``chosen`` images.
@@ -105,8 +110,3 @@ class Network:
         if self.precision == "bf16":
             return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
         return contextlib.nullcontext()
-
-
-def pool(features: Sequence[Tensor]) -> np.ndarray:
-    """Feature vectors (B, F) of an encoder's maps, for the OOD check: float64."""
-    return features[-1].float().mean(dim=(2, 3)).double().cpu().numpy()

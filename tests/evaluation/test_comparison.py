@@ -459,7 +459,7 @@ def test_command_prints_tables_and_writes_the_report(run_dir: Path, tmp_path: Pa
     [
         ((), "runs=... must be given"),
         (("runs=[]",), "runs=[] is empty"),
-        (("runs=nowhere",), "nowhere does not exist"),
+        (("runs=nowhere", "split=val"), "nowhere does not exist"),
         (("runs=[a,b]", "resamples=5"), "resamples=5"),
     ],
 )

@@ -24,7 +24,6 @@ from brainmtl.evaluation.run import evaluate as evaluate_all
 from brainmtl.evaluation.selection import default_out_dir, read_frame, select_rows
 from brainmtl.inference.operating_point import OperatingPoint
 
-
 # The sections have tests of their own; 100 resamples are the fewest that are allowed.
 QUICK = {"sections": (), "resamples": 100, "progress": False}
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from torch.nn import functional as F
 
 from brainmtl.data.manifest import manifest_hash, read_manifest, source_hashes

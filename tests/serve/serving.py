@@ -18,7 +18,7 @@ import httpx
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-START_S = 180  # torch alone takes long on a machine that does other work
+START_S = 600  # torch alone takes long on a machine that does other work
 
 
 @contextmanager
