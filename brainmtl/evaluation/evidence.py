@@ -105,7 +105,8 @@ def _sections(
                 "Did it learn the tumour or the source?",
                 shortcuts.section_markdown(evidence.shortcuts, names),
                 drawn,
-                alerts=evidence.shortcuts["baselines"]["sentences"],
+                alerts=evidence.shortcuts["baselines"]["alerts"],
+                findings=evidence.shortcuts["baselines"]["findings"],
             )
         )
     if evidence.robustness is not None:

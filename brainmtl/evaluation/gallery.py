@@ -104,13 +104,13 @@ def _by_dice(case: dict[str, Any]) -> tuple[float, str]:
 def _error(row: dict[str, Any]) -> float:
     """Distance of the probability from the label; without one, nearness to 0.5."""
     if row["cls"] >= 0:
-        return abs(row["cls"] - row["probability"])
-    return 0.5 - abs(row["probability"] - 0.5)
+        return abs(row["cls"] - row["calibrated"])
+    return 0.5 - abs(row["calibrated"] - 0.5)
 
 
 def _call(row: dict[str, Any]) -> str:
     truth = {1: "tumour", 0: "no tumour", -1: "no label"}[row["cls"]]
-    return f"{row['image_id']}\n{truth}, raw P = {row['probability']:.3f}"
+    return f"{row['image_id']}\n{truth}, P = {row['calibrated']:.3f}"
 
 
 def _slices_of(case_id: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _draw_images(
     _legend(figure, ("prediction (no reference mask)", PREDICTION_COLOUR))
     _save(figure, path)
     caption = (
-        f"{name}: images whose raw P (before calibration) lies farthest from the label, worst first"
+        f"{name}: images whose P lies farthest from the label, worst first"
     )
     return [(f"{caption}{_heat_caption(heat)}", path)]
 
@@ -186,7 +186,7 @@ def _heat(ax: Axes, prediction: Prediction, heat: np.ndarray) -> None:
     _show(ax, prediction.image)
     ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=HEAT_ALPHA * heat)
     _contours(ax, prediction)
-    ax.set_title(f"Grad-CAM\nraw P = {prediction.probability:.3f}", fontsize=8)
+    ax.set_title(f"Grad-CAM\nP = {prediction.calibrated:.3f}", fontsize=8)
 
 
 def _heat_caption(heat: Sequence[np.ndarray] | None) -> str:
@@ -199,7 +199,7 @@ def _slice_title(prediction: Prediction) -> str:
     value = "not defined" if prediction.dice is None else f"{prediction.dice:.3f}"
     if prediction.row.kind == "volume":
         return f"slice {prediction.row.position}\nslice Dice {value}"
-    return f"Dice {value} (256x256)\nraw P = {prediction.probability:.3f}"
+    return f"Dice {value} (256x256)\nP = {prediction.calibrated:.3f}"
 
 
 def _grid(n_rows: int, n_columns: int, name: str) -> tuple[Any, Any]:

@@ -122,7 +122,10 @@ def _read_file(path: Path) -> bytes:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise InputError("too_large", f"{path} has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("unreadable", f"{path} cannot be read ({error.strerror})") from error
 
 
 def _from_bytes(data: bytes | bytearray) -> np.ndarray:

@@ -28,9 +28,9 @@ FORMAT, FORMAT_VERSION = "brainmtl-model", 1
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "weights.safetensors"
 OPERATING_POINT, CARD, OOD = "operating_point.json", "model_card.json", "ood.safetensors"
 REQUIRED = (CONFIG, WEIGHTS, OPERATING_POINT, CARD)
-CONFIG_KEYS = frozenset(
-    ("format", "format_version", "name", "version", "model", "preprocessing_version", "stage")
-    + ("training_sources", "synthetic_training", "checkpoint_sha256", "created")
+CONFIG_KEYS = (
+    *("format", "format_version", "name", "version", "model", "preprocessing_version", "stage"),
+    *("training_sources", "synthetic_training", "checkpoint_sha256", "created"),
 )
 MODELS_DIR = PROJECT_ROOT / "outputs" / "models"
 ENVIRONMENT = "BRAINMTL_MODEL_DIR"
@@ -80,9 +80,7 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
             "export again, or use the release that the model comes from"
         )
     try:
-        point = OperatingPoint.from_dict(
-            _json(folder / OPERATING_POINT, contents[OPERATING_POINT])
-        )
+        point = OperatingPoint.from_dict(_json(folder / OPERATING_POINT, contents[OPERATING_POINT]))
     except BrainMTLError as error:
         raise DataError(f"{folder / OPERATING_POINT}: {error}") from error
     return ModelFolder(
@@ -112,6 +110,16 @@ def is_model_folder(folder: str | Path) -> bool:
     return isinstance(config, dict) and config.get("format") == FORMAT
 
 
+def foreign_files(folder: str | Path) -> list[str]:
+    """Files in a model folder that its manifest does not list; all of them without a manifest."""
+    folder = Path(folder)
+    try:
+        listed = set(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    return sorted(_files(folder) - listed)
+
+
 def newest_model_folder(root: str | Path = MODELS_DIR) -> Path:
     """The model folder of the latest export directly below ``root`` (``outputs/models``).
 
@@ -138,7 +146,9 @@ def chosen_model_folder() -> Path:
 def _check_manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
-        what = "lacks manifest.json, so it is no model folder" if folder.is_dir() else "is no folder"
+        what = (
+            "lacks manifest.json, so it is no model folder" if folder.is_dir() else "is no folder"
+        )
         raise DataError(f"{folder} {what}: export a model with `{EXPORT} out_dir={folder}`")
     content = _json(path, path.read_bytes())
     hashes = content.get("files")
@@ -195,7 +205,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
             f"this code reads {FORMAT!r}, version {FORMAT_VERSION}: use the release that exported the "
             "model, or export it again"
         )
-    if missing := sorted(CONFIG_KEYS - set(config)):
+    if missing := sorted(set(CONFIG_KEYS) - set(config)):
         raise DataError(f"{path} lacks {', '.join(missing)}: export the model again")
 
 

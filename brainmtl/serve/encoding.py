@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from brainmtl.inference.results import DISCLAIMER, ImageResult, ModelInfo, VolumeResult, mask_png
 from brainmtl.serve.errors import ApiError
 from brainmtl.serve.schemas import ModelAnswer, PictureAnswer, VolumeAnswer
-
-if TYPE_CHECKING:
-    from brainmtl.inference.results import ImageResult, ModelInfo, VolumeResult
 
 JSON, PNG = "application/json", "image/png"
 STRIP_ROWS = 256  # colours of a large picture are mixed strip by strip, to save memory
@@ -65,8 +63,6 @@ def picture_values(
     result: ImageResult, info: ModelInfo, timings_ms: Mapping[str, float]
 ) -> dict[str, Any]:
     """Fields of a PictureAnswer; ``timings_ms`` are added to those of the predictor."""
-    from brainmtl.inference.results import DISCLAIMER
-
     start = time.perf_counter()
     values = result.to_json(include_arrays=True)
     encode_ms = 1000 * (time.perf_counter() - start)
@@ -84,8 +80,6 @@ def volume_answer(
     timings_ms: Mapping[str, float],
 ) -> VolumeAnswer:
     """The answer on one volume."""
-    from brainmtl.inference.results import DISCLAIMER
-
     values = result.to_json(include_arrays=include_mask)
     values |= {
         "request_id": request_id,
@@ -107,8 +101,6 @@ def picture_png(data: bytes, result: ImageResult) -> bytes:
     Raises:
         ApiError: 406, there is neither; the detail says what was decided.
     """
-    from brainmtl.inference.results import mask_png
-
     if result.segmentation.mask is not None:
         return mask_png(result.segmentation.mask)
     if result.gradcam is not None:

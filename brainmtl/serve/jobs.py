@@ -12,7 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.errors import ConfigError
+from brainmtl.inference.results import Failure, ImageResult, InputError, VolumeResult
 from brainmtl.serve import encoding
 from brainmtl.serve.errors import ApiError, error_body
 from brainmtl.serve.schemas import BatchAnswer, BatchItem, MultitaskAnswer
@@ -20,7 +21,6 @@ from brainmtl.serve.volumes import write_volume
 
 if TYPE_CHECKING:
     from brainmtl.inference.predictor import MultiTaskPredictor
-    from brainmtl.inference.results import Failure, ImageResult, VolumeResult
     from brainmtl.serve.service import Service
 
 MAX_FILES = 32  # of a batch
@@ -72,7 +72,7 @@ def predict_picture(task: Task, data: bytes, media_type: str) -> bytes:
     task.begin()
     try:
         result = task.predictor.predict_image(data, **task.options)
-    except BrainMTLError as error:
+    except (InputError, ConfigError) as error:
         raise _rejected(task, data, error) from error
     _record(task, [_picture_entry(task, result)])
     if media_type == encoding.PNG:
@@ -95,7 +95,7 @@ def predict_batch(task: Task, files: Sequence[bytes]) -> bytes:
         chunk = files[first : first + CHUNK]
         try:
             results = task.predictor.predict_batch(chunk, **task.options)
-        except BrainMTLError as error:
+        except ConfigError as error:
             raise _refusal(error) from error
         for index, (data, result) in enumerate(zip(chunk, results, strict=True), first):
             item, entry = _batch_item(task, index, data, result)
@@ -122,7 +122,7 @@ def predict_volume(task: Task, data: bytes, include_mask: bool) -> bytes:
             path = write_volume(data, Path(folder))
             task.timings_ms["unpack"] = 1000 * (time.perf_counter() - start)
             result = task.predictor.predict_volume(path, **task.options)
-        except (BrainMTLError, ApiError) as error:
+        except (InputError, ConfigError, ApiError) as error:
             raise _rejected(task, data, error, folder) from error
     digest = hashlib.sha256(data).hexdigest()  # of what was sent, which may be packed
     decision = _decision(result) | {"volume_ml": result.volume_ml}
@@ -135,8 +135,6 @@ def predict_volume(task: Task, data: bytes, include_mask: bool) -> bytes:
 def _batch_item(
     task: Task, index: int, data: bytes, result: ImageResult | Failure
 ) -> tuple[BatchItem, dict[str, Any]]:
-    from brainmtl.inference.results import Failure
-
     if isinstance(result, Failure):
         refusal = _refusal(result.error)
         body = error_body(task.request_id, refusal.status, refusal.reason, refusal.detail)
@@ -191,7 +189,7 @@ def _rejection(task: Task, data: bytes, refusal: ApiError) -> dict[str, Any]:
 
 
 def _rejected(
-    task: Task, data: bytes, error: BrainMTLError | ApiError, folder: str | None = None
+    task: Task, data: bytes, error: InputError | ConfigError | ApiError, folder: str | None = None
 ) -> ApiError:
     """The answer to a file that cannot be read, with its line in the audit log."""
     refusal = error if isinstance(error, ApiError) else _refusal(error, folder)
@@ -199,12 +197,11 @@ def _rejected(
     return refusal
 
 
-def _refusal(error: BrainMTLError, folder: str | None = None) -> ApiError:
-    if isinstance(error, ConfigError):
+def _refusal(error: Exception, folder: str | None = None) -> ApiError:
+    if not isinstance(error, InputError):
         return ApiError(422, "invalid_parameter", str(error))
-    reason = getattr(error, "reason", "unreadable")
     # Neither places on this server nor addresses of objects are a client's business.
     detail = re.sub(r"<_io\.\w+ object[^>]*>", "the file", str(error))
     if folder is not None:
         detail = re.sub(re.escape(folder) + r"/?[\w.]*", "the volume", detail)
-    return ApiError(STATUS_OF.get(reason, 422), reason, detail[:1].upper() + detail[1:])
+    return ApiError(STATUS_OF.get(error.reason, 422), error.reason, detail[:1].upper() + detail[1:])

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("uvicorn.error")  # the logger that uvicorn prints without configuration
 LOADING = "The model is being loaded and warmed up: try again in some seconds."
-EXPORT = "python -m brainmtl.export ckpt=PATH out_dir=outputs/models/NAME"
 
 
 class Service:
@@ -58,9 +57,7 @@ class Service:
         try:
             predictor = self._predictor()
         except BrainMTLError as error:
-            self.problem = str(error)
-            if "brainmtl.export" not in self.problem:
-                self.problem += f" Export a model with `{EXPORT}`, then start the server again."
+            self.problem = f"{error}. Then start the server again."
             LOG.error("no model is served: %s", self.problem)
         except Exception as error:
             self.problem = f"The model could not be loaded ({type(error).__name__}): see the log."
@@ -76,13 +73,16 @@ class Service:
     def _predictor(self) -> MultiTaskPredictor:
         import torch
 
-        from brainmtl.inference.model_folder import newest_model_folder
+        from brainmtl.evaluation.predict import choose_device
+        from brainmtl.inference.model_folder import newest_model_folder, read_model_folder
+        from brainmtl.inference.network import Network
         from brainmtl.inference.predictor import MultiTaskPredictor
         from brainmtl.serve.warmup import warm_up
 
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)  # in the thread that computes
-        folder = self.settings.model_dir or newest_model_folder()
-        predictor = MultiTaskPredictor.from_folder(folder)
-        warm_up(predictor)
+        contents = read_model_folder(self.settings.model_dir or newest_model_folder())
+        device, precision = choose_device("auto"), "32"
+        predictor = MultiTaskPredictor(contents, device, precision)
+        warm_up(predictor, Network(contents.model, device, precision))
         return predictor

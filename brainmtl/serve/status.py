@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import brainmtl
+from brainmtl.inference.results import DISCLAIMER
 from brainmtl.serve.access import Serving, require_key
 from brainmtl.serve.encoding import model_answer
 from brainmtl.serve.errors import documented
@@ -30,8 +31,6 @@ ENDPOINTS = {
 @status.get("/")
 async def index() -> IndexAnswer:
     """What there is."""
-    from brainmtl.inference.results import DISCLAIMER
-
     return IndexAnswer(
         name="brainmtl", version=brainmtl.__version__, endpoints=ENDPOINTS, disclaimer=DISCLAIMER
     )
@@ -54,8 +53,6 @@ async def ready(service: Serving) -> ReadyAnswer:
 @status.get("/model", responses=documented(401, 503), dependencies=[Depends(require_key)])
 async def model(service: Serving) -> ModelCardAnswer:
     """The model that answers, its operating point and its card."""
-    from brainmtl.inference.results import DISCLAIMER
-
     info = service.require_model().info
     return ModelCardAnswer(
         model=model_answer(info),

@@ -25,13 +25,17 @@ def test_command_prints_the_table_and_leaves_no_other_folder(
     here.mkdir()
     done = run(
         here, f"ckpt={checkpoint}", f"data_dir={data_dir}", f"out_dir={out}", "sources=[kaggle]",
-        "figures=false",
+        "figures=false", "sections=[]", "resamples=100",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Majo-" in done.stdout and f"report: {out / 'report.md'}" in done.stdout
+    assert "Majo-" in done.stdout and f"report: {out / 'report.html'}" in done.stdout
     assert sorted(path.name for path in out.iterdir()) == [
         "metrics.json",
+        "model_card.json",
+        "model_card.md",
         "predictions.csv",
+        "report.html",
+        "report.json",
         "report.md",
         "run.json",
     ]

@@ -220,7 +220,7 @@ def test_sources_of_one_evaluation_alone_are_left_out(tmp_path: Path) -> None:
     second = write_evaluation(tmp_path / "b", "joint", pictures, [], manifest_sha256="1" * 64)
     found = compare([first, second], resamples=RESAMPLES)["comparison"]
     assert list(found["sources"]) == ["kaggle"]
-    assert "phantom_brats was not evaluated in joint: left out." in found["warnings"]
+    assert "brats-like (synthetic) was not evaluated in joint: left out." in found["warnings"]
     assert any("different states of the data" in warning for warning in found["warnings"])
     volumes = [row for row in rows if row["source"] != "kaggle"]
     third = write_evaluation(tmp_path / "c", "heads", volumes, cases)

@@ -14,7 +14,7 @@ def case(case_id: str, dice: float | None, kind: str = "volume") -> dict[str, An
 def row(case_id: str, position: int, pixels: int | None, **more: Any) -> dict[str, Any]:
     image_id = f"{case_id}_{position}"
     values = {"image_id": image_id, "case_id": case_id, "position": position, "group": image_id}
-    return values | {"reference_pixels": pixels, "cls": -1, "probability": 0.5} | more
+    return values | {"reference_pixels": pixels, "cls": -1, "calibrated": 0.5} | more
 
 
 def test_best_median_and_worst_by_dice() -> None:
@@ -50,14 +50,14 @@ def test_slices_shown_of_a_volume() -> None:
 
 def test_without_masks_the_worst_errors_come_first_and_duplicates_once() -> None:
     rows = [
-        row("right", 0, None, cls=1, probability=0.9),
-        row("missed", 0, None, cls=1, probability=0.1, group="g"),
-        row("missed_copy", 0, None, cls=1, probability=0.95, group="g"),
-        row("invented", 0, None, cls=0, probability=0.8),
+        row("right", 0, None, cls=1, calibrated=0.9),
+        row("missed", 0, None, cls=1, calibrated=0.1, group="g"),
+        row("missed_copy", 0, None, cls=1, calibrated=0.95, group="g"),
+        row("invented", 0, None, cls=0, calibrated=0.8),
         row("unlabelled", 0, None),
     ]
     shown = [panel.image_ids[0] for panel in choose_panels(rows, [])]
     assert shown == ["missed_0", "invented_0", "right_0"]
-    many = [row(f"i{k}", 0, None, cls=0, probability=k / 100) for k in range(50)]
+    many = [row(f"i{k}", 0, None, cls=0, calibrated=k / 100) for k in range(50)]
     assert len(choose_panels(many, [])) == CLASSIFICATION_PANELS
     assert len(choose_panels([row("u", 0, None)], [])) == 1  # no label at all: nearest to 0.5

@@ -39,11 +39,15 @@ def train_quickly(data_dir: Path, steps: int = STEPS) -> MultiTaskModel:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     rows = rows_of(data_dir, "train")
-    rows = pd.concat([own.iloc[:: max(1, len(own) // 60)] for _, own in rows.groupby("source", observed=True)])
+    rows = pd.concat(
+        [own.iloc[:: max(1, len(own) // 60)] for _, own in rows.groupby("source", observed=True)]
+    )
     samples = [read_sample(data_dir / path) for path in rows["path"]]
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
     empty = np.zeros(images.shape[-2:], dtype=np.uint8)
-    masks = torch.from_numpy(np.stack([empty if s.mask is None else s.mask for s in samples])).float()
+    masks = torch.from_numpy(
+        np.stack([empty if s.mask is None else s.mask for s in samples])
+    ).float()
     outlined = torch.tensor([s.mask is not None for s in samples])
     labels = torch.tensor([s.label for s in samples])
     model = create_multi_task_model(**MODEL).train()

@@ -25,7 +25,6 @@ class SharedCases:
     differ at all. ``counts``: images and volumes that each evaluation has, and that all share.
     """
 
-    source: str
     labels: np.ndarray
     groups: np.ndarray
     scores: np.ndarray
@@ -61,14 +60,15 @@ def shared_cases(
             for e, own in zip(evaluations, present, strict=True)
         )
         raise DataError(f"the evaluations have no source in common ({names}): nothing to compare")
+    titles = {k: title for e in evaluations for k, title in e.run["display_names"].items()}
     warnings = []
     for source in sorted(everything - common):
         without = [e.name for e, own in zip(evaluations, present, strict=True) if source not in own]
-        warnings.append(f"{source} was not evaluated in {', '.join(without)}: left out.")
+        warnings.append(f"{titles[source]} was not evaluated in {', '.join(without)}: left out.")
     found = {}
     for source in sorted(common):
         found[source] = _share(source, evaluations)
-        warnings += _count_warnings(found[source], evaluations)
+        warnings += _count_warnings(found[source], titles[source], evaluations)
     return found, warnings
 
 
@@ -87,7 +87,6 @@ def _share(source: str, evaluations: Sequence[Evaluation]) -> SharedCases:
     groups = group_numbers(cases[0]) if cases[0] else np.zeros(0, dtype=int)
     sizes = [np.stack([numbers(own, key) for key in ("predicted_voxels", "dice")]) for own in cases]
     return SharedCases(
-        source,
         numbers(labelled[0], "cls"),
         group_numbers(labelled[0]) if labelled[0] else np.zeros(0, dtype=int),
         stacked("calibrated"),
@@ -123,7 +122,7 @@ def _check_alike(
                 )
 
 
-def _count_warnings(cases: SharedCases, evaluations: Sequence[Evaluation]) -> list[str]:
+def _count_warnings(cases: SharedCases, title: str, evaluations: Sequence[Evaluation]) -> list[str]:
     found = []
     for kind, counts in cases.counts.items():
         if any(n != counts["common"] for n in counts["each"]):
@@ -131,7 +130,7 @@ def _count_warnings(cases: SharedCases, evaluations: Sequence[Evaluation]) -> li
                 f"{e.name} {n}" for e, n in zip(evaluations, counts["each"], strict=True)
             )
             found.append(
-                f"{cases.source}: the evaluations differ in their {kind} ({each}); only the "
+                f"{title}: the evaluations differ in their {kind} ({each}); only the "
                 f"{counts['common']} that all have are compared."
             )
     return found

@@ -20,7 +20,7 @@ BASELINES = {
     "intensity": "the intensity histogram",
     "neighbour": "1-nearest-neighbour on 32x32 pixels",
 }
-TRAIN_LIMIT = 2000  # training images per source
+TRAIN_LIMIT = 1000  # training images per source, evenly over label and patient
 Lines = list[dict[str, Any]]
 
 

@@ -30,7 +30,8 @@ def summarise_baselines(lines: Lines, rows: Lines) -> dict[str, Any]:
         in ``baselines``, per name the figures, the paired ``difference`` (model - baseline, in
         balanced accuracy) with its cluster-bootstrap ``difference_interval`` over groups, and
         ``beaten``: the interval lies above 0 (None without an interval). What is not defined is
-        None with a ``reason``. ``sentences`` for the head of a report.
+        None with a ``reason``. ``sentences`` for the head of a report, divided into ``alerts``
+        and, for sources where every baseline is beaten, ``findings``.
     """
     sources = {
         source: _source(
@@ -40,12 +41,25 @@ def summarise_baselines(lines: Lines, rows: Lines) -> dict[str, Any]:
         for source in sorted({row["source"] for row in rows})
     }
     synthetic = {row["source"]: bool(row["synthetic"]) for row in rows}
-    sentences = [
-        sentence
+    said = {
+        source: _sentences(display_name(source, synthetic[source]), values["baselines"])
         for source, values in sources.items()
-        for sentence in _sentences(display_name(source, synthetic[source]), values["baselines"])
-    ]
-    return {"sources": sources, "sentences": sentences}
+    }
+    return {
+        "sources": sources,
+        "sentences": [sentence for own in said.values() for sentence in own],
+        "alerts": [
+            s for source, own in said.items() if not _all_beaten(sources[source]) for s in own
+        ],
+        "findings": [
+            s for source, own in said.items() if _all_beaten(sources[source]) for s in own
+        ],
+    }
+
+
+def _all_beaten(values: Mapping[str, Any]) -> bool:
+    compared = [v for v in values["baselines"].values() if v["balanced_accuracy"] is not None]
+    return bool(compared) and all(v["beaten"] for v in compared)
 
 
 def _source(lines: Lines, rows: Lines) -> dict[str, Any]:

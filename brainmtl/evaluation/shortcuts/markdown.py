@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainmtl.data.preprocess import BACKGROUND_VALUE
-from brainmtl.evaluation.shortcuts.baselines import BASELINES
+from brainmtl.evaluation.shortcuts.baselines import BASELINES, TRAIN_LIMIT
 from brainmtl.evaluation.shortcuts.probe import FEATURES
 from brainmtl.evaluation.shortcuts.tables import fraction, interval, number, percent, table
 from brainmtl.evaluation.table import NOT_DEFINED
@@ -92,7 +92,8 @@ def section_markdown(section: Values, display_names: Names) -> str:
     lines += _unseen(section["unseen"], name)
     lines += [
         f"At most {section['options']['limit']} images per source were looked at wherever the network "
-        f"had to run again (seed {section['options']['seed']}); the baselines saw every test image.",
+        f"had to run again (seed {section['options']['seed']}); the baselines "
+        f"saw every test image and at most {TRAIN_LIMIT} training images per source.",
         "",
     ]
     return "\n".join(lines)

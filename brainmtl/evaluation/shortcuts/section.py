@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from brainmtl.models.multitask import MultiTaskModel
 
-DEFAULT_LIMIT = 150
+DEFAULT_LIMIT = 120  # about a minute for five sources on a small CPU
 TEST_SHARE = 0.5  # of the limit: test images of a probe
 ALTERED_SHARE = 1 / 3  # images whose surroundings are changed, and images with a heat map
 

@@ -1,0 +1,204 @@
+"""``export(ckpt, out_dir)``: a checkpoint becomes a model folder that can be served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl import __version__
+from brainmtl.errors import ConfigError
+from brainmtl.files import sha256, write_json, write_text
+from brainmtl.inference import model_folder
+from brainmtl.inference.export_card import bare_card, find_card
+from brainmtl.inference.operating_point import (
+    OperatingPoint,
+    operating_point_path,
+    read_operating_point,
+)
+
+if TYPE_CHECKING:
+    from brainmtl.inference.ood import OodDetector
+    from brainmtl.models.multitask import MultiTaskModel
+
+OOD_CHOICES = ("auto", True, False)
+
+
+def export(
+    ckpt: str | Path,
+    out_dir: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    name: str | None = None,
+    ood: bool | str = "auto",
+    onnx: bool = False,
+    device: str = "auto",
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Path:
+    """Write the model folder of a checkpoint; notes on what it lacks are printed.
+
+    Args:
+        ckpt: checkpoint of this project; its operating point is read from beside it.
+        out_dir: the folder; default ``outputs/models/<name>``. A model folder is replaced.
+        data_dir: prepared folder for the check for unlike images; default: that of training.
+        name: what the model is called; default ``<stage>-<first digits of the checkpoint's hash>``.
+        ood: True fits that check, False leaves it out, "auto" fits it where the data is there.
+        onnx: also write ``encoder_head.onnx`` and ``decoder.onnx``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: a path or option that cannot work, or an extra that is not installed.
+        DataError: a broken checkpoint, operating point or data folder.
+    """
+    from brainmtl.evaluation.predict import choose_device
+    from brainmtl.evaluation.selection import load_checkpoint
+
+    ckpt = Path(ckpt)
+    if ood not in OOD_CHOICES:
+        raise ConfigError(f"ood={ood!r} is unknown: choose auto, true or false")
+    model, meta = load_checkpoint(ckpt)
+    digest = sha256(ckpt)
+    name = name or f"{meta.get('stage')}-{digest[:8]}"
+    target = Path(out_dir) if out_dir else model_folder.MODELS_DIR / name
+    _check_target(target)
+    point = _operating_point(ckpt)
+    network = {"device": choose_device(device), "batch_size": batch_size, "progress": progress}
+    detector = _detector(ood, data_dir, model, meta, network)
+    with _replacing(target) as folder:
+        config = _config(name, meta, digest)
+        if onnx:
+            from brainmtl.inference.onnx_export import OPSET, export_onnx
+
+            difference = export_onnx(model.cpu(), folder)
+            config["onnx"] = {"opset": OPSET, "max_abs_difference": difference}
+            print(f"ONNX: largest difference of a logit to PyTorch {difference:.1e}")
+        write_json(folder / model_folder.CONFIG, config)
+        _write_arrays(folder, model, detector)
+        write_json(folder / model_folder.OPERATING_POINT, point.to_dict())
+        _write_card(folder, ckpt, digest, meta, point)
+        model_folder.seal(folder)
+        model_folder.read_model_folder(folder)  # what cannot be read again is not put in place
+    return target
+
+
+def _config(name: str, meta: dict[str, Any], digest: str) -> dict[str, Any]:
+    return {
+        "format": model_folder.FORMAT,
+        "format_version": model_folder.FORMAT_VERSION,
+        "name": name,
+        "version": __version__,
+        "model": dict(meta["config"]["model"]),
+        "preprocessing_version": meta["preprocessing_version"],
+        "stage": meta.get("stage"),
+        "training_sources": list(meta.get("sources") or []),
+        "synthetic_training": bool(meta.get("synthetic_training")),
+        "checkpoint_sha256": digest,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _operating_point(ckpt: Path) -> OperatingPoint:
+    if operating_point_path(ckpt).is_file():
+        return read_operating_point(ckpt)
+    print(
+        f"warning: {operating_point_path(ckpt)} is missing. The model is exported with an operating "
+        "point that is not fitted: P is not calibrated, and the threshold is 0.5. "
+        f"`python evaluate.py ckpt={ckpt}` fits it"
+    )
+    return OperatingPoint.default()
+
+
+def _detector(
+    ood: bool | str,
+    data_dir: str | Path | None,
+    model: MultiTaskModel,
+    meta: dict[str, Any],
+    network: dict[str, Any],
+) -> OodDetector | None:
+    from brainmtl.evaluation.selection import require_prepared
+
+    if ood is False:
+        return None
+    trained_in = (meta["config"].get("data") or {}).get("data_dir")
+    folder = data_dir or trained_in
+    if folder is None or (data_dir is None and not Path(folder).is_dir()):
+        where = f"the folder of training ({trained_in})" if trained_in else "a folder of training"
+        if ood is True:
+            raise ConfigError(f"ood=true needs {where}, which is not there: give data_dir=...")
+        print(
+            f"warning: {where} is not there and data_dir is not given. The model is exported without "
+            "its check for images that are unlike those of training: it will answer on anything"
+        )
+        return None
+    from brainmtl.inference.ood_fit import fit_detector
+
+    require_prepared(Path(folder))
+    return fit_detector(model, Path(folder), meta, **network)
+
+
+def _write_arrays(folder: Path, model: MultiTaskModel, detector: OodDetector | None) -> None:
+    import safetensors.numpy
+    import safetensors.torch
+
+    state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    safetensors.torch.save_file(state, folder / model_folder.WEIGHTS)
+    if detector is not None:
+        safetensors.numpy.save_file(detector.to_arrays(), folder / model_folder.OOD)
+
+
+def _write_card(
+    folder: Path, ckpt: Path, digest: str, meta: dict[str, Any], point: OperatingPoint
+) -> None:
+    found = find_card(ckpt, digest, point)
+    if found is None:
+        print(
+            "warning: no evaluation of this checkpoint with this operating point lies beside it, so "
+            f"the model card has no figures. `python evaluate.py ckpt={ckpt}` makes one"
+        )
+    card, text = found or bare_card(ckpt, digest, meta, point)
+    write_json(folder / model_folder.CARD, card)
+    write_text(folder / "model_card.md", text)
+
+
+def _check_target(target: Path) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir() or not model_folder.is_model_folder(target):
+        raise ConfigError(
+            f"out_dir={target} exists and is no model folder, so it is not overwritten: choose "
+            "another out_dir, or remove it"
+        )
+    if foreign := model_folder.foreign_files(target):
+        raise ConfigError(
+            f"out_dir={target} is a model folder that also holds {', '.join(foreign)}; replacing it "
+            "would delete that: move it away, or choose another out_dir"
+        )
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its place on success, and goes on error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=".tmp-", dir=target.parent))
+    try:
+        new, old = workspace / "new", workspace / "old"
+        new.mkdir()
+        yield new
+        if target.exists():
+            os.replace(target, old)
+        try:
+            os.replace(new, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)

@@ -1,0 +1,231 @@
+"""Many inputs through one predictor: what is found, what is written, and a line for each, also for failures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.data.image_io import PICTURE_SUFFIXES
+from brainmtl.data.sources.kaggle import unique_ids
+from brainmtl.data.sources.nifti import is_nifti
+from brainmtl.data.sources.walk import walk_files
+from brainmtl.errors import BrainMTLError, DataError
+from brainmtl.files import atomic_path
+from brainmtl.inference.dicom import is_dicom
+from brainmtl.inference.results import Failure, ImageResult, VolumeResult, mask_nifti, mask_png
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from brainmtl.inference.predictor import MultiTaskPredictor
+
+IMAGE, VOLUME, DICOM = "image", "volume", "dicom"
+OK, ABSTAINED, FAILED = "ok", "abstained", "failed"
+COLUMNS = (
+    *("file", "kind", "status", "label", "probability", "raw_probability", "band", "segmented"),
+    *("area_px", "volume_ml", "heat_outside_head", "ood_score", "reason_code", "reason"),
+    *("warnings", "mask", "overlay", "gradcam", "input_sha256"),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input: a picture, a NIfTI file, or the folder of a DICOM series; ``id`` names its outputs."""
+
+    path: Path
+    name: str
+    id: str
+    kind: str
+
+
+def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item], int]:
+    """(inputs in ``source``, a file or a folder at any depth; number of files that are none).
+
+    What lies below ``leave_out`` (the folder of the results) is skipped.
+
+    Raises:
+        DataError: ``source`` does not exist, or a folder holds no input.
+    """
+    if source.is_file():
+        kind = VOLUME if is_nifti(source) else IMAGE
+        return [Item(source, source.name, _stem(Path(source.name)), kind)], 0
+    if not source.is_dir():
+        raise DataError(f"input={source} does not exist: give a picture, a NIfTI file or a folder")
+    kinds: dict[Path, str] = {}
+    ignored = 0
+    for path in walk_files(source):
+        if leave_out is not None and path.is_relative_to(leave_out):
+            continue
+        if is_nifti(path):
+            kinds[path] = VOLUME
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            kinds[path] = IMAGE
+        elif is_dicom(path):
+            kinds[path.parent] = DICOM
+        else:
+            ignored += 1
+    if not kinds:
+        raise DataError(f"input={source} holds no pictures, NIfTI files or DICOM series")
+    names = {path: path.relative_to(source) for path in kinds}
+    ids = unique_ids((path, _stem(name) or source.name) for path, name in names.items())
+    return [Item(path, str(names[path]), ids[path], kinds[path]) for path in sorted(kinds)], ignored
+
+
+def _stem(name: Path) -> str:
+    whole = "_".join(name.parts)
+    return (
+        whole[: -len(".nii.gz")]
+        if whole.lower().endswith(".nii.gz")
+        else str(Path(whole).with_suffix(""))
+        if whole
+        else ""
+    )
+
+
+def predict_items(
+    predictor: MultiTaskPredictor,
+    items: Sequence[Item],
+    out_dir: Path,
+    *,
+    gradcam: bool = False,
+    overlays: bool = True,
+    batch_size: int = 8,
+    progress: bool = True,
+    **options: float | None,
+) -> list[dict[str, Any]]:
+    """Predict every item, write its files below ``out_dir``, return the lines of predictions.csv.
+
+    The table is also written when the work is interrupted. ``options`` are ``seg_gate`` and
+    ``cls_threshold`` of the predictor.
+    """
+    from rich.progress import Progress
+
+    lines: list[dict[str, Any]] = []
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task("predicting", total=len(items))
+        try:
+            for group in _groups(items, batch_size):
+                found = _predict(predictor, group, gradcam, options)
+                for item, result in zip(group, found, strict=True):
+                    lines.append(_line(item, result, out_dir, overlays))
+                    bar.advance(task)
+        finally:
+            write_predictions(out_dir / "predictions.csv", lines)
+    return lines
+
+
+def _groups(items: Sequence[Item], batch_size: int) -> Iterator[list[Item]]:
+    """Pictures in batches, volumes one by one, in their order."""
+    batch: list[Item] = []
+    for item in items:
+        if batch and (item.kind != IMAGE or len(batch) == batch_size):
+            yield batch
+            batch = []
+        if item.kind == IMAGE:
+            batch.append(item)
+        else:
+            yield [item]
+    if batch:
+        yield batch
+
+
+def _predict(
+    predictor: MultiTaskPredictor, group: Sequence[Item], gradcam: bool, options: dict[str, Any]
+) -> Sequence[ImageResult | VolumeResult | Failure]:
+    if group[0].kind == IMAGE:
+        paths = [item.path for item in group]
+        return predictor.predict_batch(paths, include_gradcam=gradcam, **options)
+    item = group[0]
+    predict = predictor.predict_volume if item.kind == VOLUME else predictor.predict_dicom
+    try:
+        return [predict(item.path, **options)]
+    except BrainMTLError as error:
+        return [Failure(item.name, error)]
+
+
+def _line(
+    item: Item, result: ImageResult | VolumeResult | Failure, out_dir: Path, overlays: bool
+) -> dict[str, Any]:
+    line: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": item.name, "kind": item.kind}
+    if isinstance(result, Failure):
+        failed = {"status": FAILED, "reason_code": result.reason, "reason": str(result.error)}
+        return line | failed
+    line |= {
+        "status": ABSTAINED if result.abstained else OK,
+        "label": result.label,
+        "probability": result.probability,
+        "reason_code": result.reason_code,
+        "reason": result.reason,
+        "warnings": " ".join(result.warnings),
+        "input_sha256": result.input_sha256,
+    }
+    if isinstance(result, VolumeResult):
+        return line | _volume_files(item, result, out_dir)
+    return line | {
+        "raw_probability": result.raw_probability,
+        "band": None if result.band is None else result.band["name"],
+        "segmented": int(result.segmentation.performed),
+        "area_px": result.segmentation.area_px,
+        "heat_outside_head": result.heat_outside_head,
+        "ood_score": result.ood_score,
+        **_image_files(item, result, out_dir, overlays),
+    }
+
+
+def _volume_files(item: Item, result: VolumeResult, out_dir: Path) -> dict[str, Any]:
+    if result.mask is None:
+        return {"segmented": 0}
+    found = {"segmented": int(any(one.segmented for one in result.slices))}
+    found |= {"volume_ml": result.volume_ml, "mask": f"masks/{item.id}.nii.gz"}
+    _write(out_dir / found["mask"], mask_nifti(result.mask, result.affine))
+    return found
+
+
+def _image_files(item: Item, result: ImageResult, out_dir: Path, overlays: bool) -> dict[str, str]:
+    """Mask and its outline where a mask was made, Grad-CAM where there is one: written, and named."""
+    from brainmtl.inference.input_check import read_picture
+    from brainmtl.inference.overlay import contour_overlay, heat_overlay
+
+    found, mask = {}, result.segmentation.mask
+    if mask is not None:
+        found["mask"] = f"masks/{item.id}.png"
+        _write(out_dir / found["mask"], mask_png(mask))
+    pictures = {"overlay": (contour_overlay, mask if overlays else None)}
+    pictures["gradcam"] = (heat_overlay, result.gradcam)
+    if all(content is None for _, content in pictures.values()):
+        return found
+    luminance = read_picture(item.path).luminance
+    for column, (draw, content) in pictures.items():
+        if content is not None:
+            found[column] = f"{column}/{item.id}.png"
+            _write(out_dir / found[column], _png(draw(luminance, content)))
+    return found
+
+
+def write_predictions(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write predictions.csv in one step; what is not defined is an empty cell."""
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,79 @@
+"""Fitting the check for unlike images: features of training and validation samples through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmtl.errors import DataError
+from brainmtl.inference.ood import OodDetector
+
+if TYPE_CHECKING:
+    from brainmtl.inference.network import Network
+    from brainmtl.models.multitask import MultiTaskModel
+
+OOD_SAMPLES = 500  # of training and of validation, drawn evenly over the sources
+
+
+def fit_detector(
+    model: MultiTaskModel,
+    data_dir: Path,
+    meta: dict[str, Any],
+    *,
+    device: str = "cpu",
+    batch_size: int = 16,
+    progress: bool = False,
+) -> OodDetector:
+    """The check for unlike images of a model, from its training and validation images.
+
+    Raises:
+        DataError: the folder holds none of the training sources, or too few images.
+    """
+    from brainmtl.data.manifest import manifest_hash, read_manifest
+    from brainmtl.data.selection import select_rows
+    from brainmtl.evaluation.selection import check_samples, choose_fold
+    from brainmtl.inference.network import Network
+
+    frame = read_manifest(data_dir)
+    sources = sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
+    if not sources:
+        raise DataError(
+            f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "
+            "data_dir of training, or export with ood=false"
+        )
+    if meta.get("manifest_sha256") != manifest_hash(data_dir):
+        print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
+    fold = choose_fold("auto", data_dir, meta)
+    runner = Network(model, device, "32")
+    features, rows = {}, {}
+    for split in ("train", "val"):
+        chosen = select_rows(frame, sources, [split], fold, OOD_SAMPLES // len(sources))
+        rows[split] = frame.iloc[chosen]
+        if rows[split].empty:
+            raise DataError(
+                f"{data_dir} has no split {split} of {', '.join(sources)}, which the OOD check needs: "
+                "prepare with split.val > 0, or export with ood=false"
+            )
+        check_samples(rows[split], data_dir, meta)
+        features[split] = np.concatenate(
+            list(_features(runner, data_dir, list(rows[split]["path"]), batch_size, progress))
+        )
+    return OodDetector.fit(
+        features["train"], rows["train"]["source"].astype(str).to_numpy(), features["val"]
+    )
+
+
+def _features(
+    runner: Network, data_dir: Path, paths: list[str], batch_size: int, progress: bool
+) -> Iterator[np.ndarray]:
+    from rich.progress import track
+
+    from brainmtl.data.samples import read_sample
+
+    starts = range(0, len(paths), batch_size)
+    for start in track(starts, description="features for the OOD check", disable=not progress):
+        batch = [read_sample(data_dir / path).image for path in paths[start : start + batch_size]]
+        yield runner.encode(np.stack(batch)).pooled

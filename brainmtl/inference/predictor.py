@@ -1,0 +1,188 @@
+"""One call from a picture or volume to what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.errors import ConfigError
+from brainmtl.evaluation.report.bands import check_bands, load_bands
+from brainmtl.inference.images import Served, predict_jobs, read_job
+from brainmtl.inference.input_check import ImageLike
+from brainmtl.inference.model_folder import ModelFolder, read_model_folder
+from brainmtl.inference.network import Network
+from brainmtl.inference.results import (
+    Failure,
+    ImageResult,
+    InputError,
+    ModelInfo,
+    VolumeResult,
+)
+
+if TYPE_CHECKING:
+    from brainmtl.inference.operating_point import OperatingPoint
+
+
+class MultiTaskPredictor:
+    """A model folder that answers. Nothing in it changes after loading: threads may share it.
+
+    Every method takes ``seg_gate`` and ``cls_threshold``, which replace the calibrated P from which a
+    mask is made and from which the label is tumour; None takes those of the operating point.
+
+    Raises:
+        ConfigError: from every method, for a gate above the threshold or values outside [0, 1].
+    """
+
+    def __init__(self, contents: ModelFolder, device: str = "cpu", precision: str = "32") -> None:
+        config, point = contents.config, contents.operating_point
+        channels = contents.model.encoder.in_channels
+        if channels != 1:
+            raise ConfigError(
+                f"{contents.path} takes {channels} sequences per slice; pictures and single volumes "
+                "have one: export a model that was trained with one modality"
+            )
+        self.info = ModelInfo(
+            name=config["name"],
+            version=config["version"],
+            stage=str(config["stage"]),
+            preprocessing_version=config["preprocessing_version"],
+            synthetic_training=bool(config["synthetic_training"]),
+            weights_sha256=contents.weights_sha256,
+            training_sources=tuple(config["training_sources"]),
+            operating_point=point,
+            has_ood_check=contents.ood is not None,
+            folder=contents.path,
+            card=contents.card,
+        )
+        # the advice of the card is the one that the evaluation counted
+        bands = contents.card.get("bands")
+        self._served = Served(
+            network=Network(contents.model, device, precision),
+            ood=contents.ood,
+            bands=check_bands(bands) if bands else load_bands(),
+            standing=_standing_warnings(self.info),
+        )
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, device: str = "auto", precision: str = "32"
+    ) -> MultiTaskPredictor:
+        """Load a folder that `python -m brainmtl.export` wrote, every file checked by its hash.
+
+        Args:
+            device: auto, cpu or cuda.
+            precision: 32 or bf16.
+
+        Raises:
+            DataError: no model folder, or a file in it that is missing, left over, changed or broken.
+            ConfigError: a device or precision that cannot work.
+        """
+        from brainmtl.evaluation.predict import check_options, choose_device
+
+        check_options(1, precision)
+        device = choose_device(device)
+        return cls(read_model_folder(folder), device, precision)
+
+    def predict_image(
+        self,
+        image: ImageLike,
+        *,
+        include_gradcam: bool = False,
+        seg_gate: float | None = None,
+        cls_threshold: float | None = None,
+    ) -> ImageResult:
+        """What the model says of one picture.
+
+        Args:
+            image: bytes of a file, a path, a PIL image, or an array (H, W) or (H, W, 3).
+            include_gradcam: also where the classification looked.
+
+        Raises:
+            InputError: the picture cannot be read; ``reason`` says why in one word.
+        """
+        point = self._point(seg_gate, cls_threshold)
+        return predict_jobs(self._served, [read_job(image)], point, include_gradcam)[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        include_gradcam: bool = False,
+        seg_gate: float | None = None,
+        cls_threshold: float | None = None,
+    ) -> list[ImageResult | Failure]:
+        """What the model says of several pictures, in their order.
+
+        One that cannot be read becomes a :class:`Failure` and leaves the others alone. The encoder
+        runs once per 16 pictures, the decoder on those that reach the gate.
+        """
+        point = self._point(seg_gate, cls_threshold)
+        found: list[ImageResult | Failure | None] = []
+        jobs = []
+        for image in images:
+            try:
+                jobs.append(read_job(image))
+                found.append(None)
+            except InputError as error:
+                name = str(image) if isinstance(image, str | Path) else None
+                found.append(Failure(name, error))
+        results = iter(predict_jobs(self._served, jobs, point, include_gradcam))
+        return [next(results) if one is None else one for one in found]
+
+    def predict_volume(
+        self,
+        path: str | Path,
+        *,
+        seg_gate: float | None = None,
+        cls_threshold: float | None = None,
+    ) -> VolumeResult:
+        """What the model says of a NIfTI volume (.nii, .nii.gz); the mask lies on the file's grid.
+
+        Raises:
+            InputError: the file cannot be read as one volume.
+        """
+        from brainmtl.inference.volumes import predict_volume, read_volume
+
+        point = self._point(seg_gate, cls_threshold)
+        return predict_volume(self._served, lambda: read_volume(Path(path)), point)
+
+    def predict_dicom(
+        self,
+        folder: str | Path,
+        *,
+        seg_gate: float | None = None,
+        cls_threshold: float | None = None,
+    ) -> VolumeResult:
+        """What the model says of the one DICOM series in ``folder``.
+
+        The mask lies on the grid (columns, rows, slices) of the series, ``affine`` says where.
+
+        Raises:
+            InputError: no series, several, or one that is no regular volume.
+            ConfigError: pydicom is not installed.
+        """
+        from brainmtl.inference.dicom import read_series
+        from brainmtl.inference.volumes import predict_volume
+
+        point = self._point(seg_gate, cls_threshold)
+        return predict_volume(self._served, lambda: read_series(Path(folder)), point)
+
+    def _point(self, seg_gate: float | None, cls_threshold: float | None) -> OperatingPoint:
+        changes: dict[str, Any] = {"seg_gate": seg_gate, "threshold": cls_threshold}
+        return self.info.operating_point.with_options(**changes)
+
+
+def _standing_warnings(info: ModelInfo) -> tuple[str, ...]:
+    found = []
+    if info.synthetic_training:
+        found.append(
+            "The model was trained on synthetic images: its answers say nothing of patients."
+        )
+    if not info.operating_point.fitted:
+        found.append("The operating point is not fitted: P is not calibrated.")
+    if not info.has_ood_check:
+        found.append(
+            "The model has no check for images that are unlike those of training: it answers on anything."
+        )
+    return tuple(found)

@@ -1,0 +1,115 @@
+"""Reading NIfTI volumes that somebody sent: the header is checked before anything is unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainmtl.data.sources.nifti import is_nifti, read_nifti
+from brainmtl.errors import DataError
+from brainmtl.inference.results import InputError, Reason
+
+# 512 x 512 x 512: above any clinical scan of a head. As float32 that is 512 MiB.
+MAX_VOXELS = 2**27
+# Scans with an empty background reach 30 to 1; zeros, which bombs are made of, reach 1000.
+MAX_GZIP_RATIO = 250
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeInput:
+    """One volume (X, Y, Z), float32, with the ``affine`` from voxels to RAS mm.
+
+    ``reason`` is set where it was read but can be no head MRI.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    sha256: str
+    name: str
+    reason: Reason | None = None
+
+
+def read_volume(path: Path) -> VolumeInput:
+    """Read a NIfTI file, its header checked before anything is unpacked.
+
+    Raises:
+        InputError: with ``reason`` not_found, format_not_allowed, too_large, not_a_volume, truncated,
+            or unreadable (damaged, without orientation, or with voxels that are not finite).
+    """
+    if not path.is_file():
+        raise InputError("not_found", f"{path} does not exist or is no file")
+    if not is_nifti(path):
+        raise InputError(
+            "format_not_allowed", f"{path} is no NIfTI file by its name: give .nii or .nii.gz"
+        )
+    _check_header(path)
+    try:
+        volume = read_nifti(path)
+    except DataError as error:
+        raise InputError("unreadable", str(error)) from error
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return VolumeInput(volume.array, volume.affine, digest.hexdigest(), str(path))
+
+
+def _check_header(path: Path) -> None:
+    """Refuse by the first bytes alone: another format, sizes that no scan has, bombs."""
+    from nibabel import Nifti1Header, Nifti2Header
+
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with path.open("rb") as raw:
+            magic = raw.read(2)
+            if packed != (magic == GZIP_MAGIC):
+                raise InputError("unreadable", f"{path}: its name and its content differ in gzip")
+            raw.seek(0)
+            stream = gzip.GzipFile(fileobj=raw) if packed else raw
+            start = stream.read(540)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError("truncated", f"{path} is cut off or damaged: send it again") from error
+    for kind, length in ((Nifti1Header, 348), (Nifti2Header, 540)):
+        if len(start) >= length and kind.may_contain_header(start):
+            try:
+                header = kind(start[:length], check=True)
+                shape = tuple(int(n) for n in header.get_data_shape())
+                dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
+            except Exception as error:
+                raise InputError("unreadable", f"{path}: invalid header ({error})") from error
+            return _check_announced(path, shape, dtype, offset, packed)
+    raise InputError("unreadable", f"{path} is no single-file NIfTI volume: export it again")
+
+
+def _check_announced(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int, packed: bool
+) -> None:
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(
+            "not_a_volume", f"{path} has shape {shape}: give one volume (X, Y, Z) per file"
+        )
+    if dtype.kind not in "uif":
+        raise InputError("not_a_volume", f"{path} holds {dtype} and no grey values")
+    if math.prod(shape) > MAX_VOXELS:
+        raise InputError(
+            "too_large", f"{path} announces {shape} voxels, more than {MAX_VOXELS:,}: crop it"
+        )
+    size = max(offset, 0) + math.prod(shape) * dtype.itemsize
+    held = path.stat().st_size
+    if packed and size > MAX_GZIP_RATIO * held:
+        raise InputError(
+            "too_large",
+            f"{path} announces {size:,} bytes in {held:,}, more than {MAX_GZIP_RATIO} to 1, as no scan "
+            "is compressed: give it uncompressed",
+        )
+    if not packed and size > held:
+        raise InputError("truncated", f"{path} announces {size:,} bytes and has {held:,}: cut off")

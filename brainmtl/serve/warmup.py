@@ -1,0 +1,72 @@
+"""The first request as fast as the tenth: everything that is made at first use is used at the start."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainmtl.serve.encoding import overlay_png
+from brainmtl.serve.jobs import CHUNK
+
+if TYPE_CHECKING:
+    from brainmtl.inference.network import Network
+    from brainmtl.inference.predictor import MultiTaskPredictor
+
+
+def warm_up(predictor: MultiTaskPredictor, network: Network) -> None:
+    """Run the network on every batch size that requests cause, and the code around it once.
+
+    Args:
+        predictor: what will answer.
+        network: its network. A synthetic picture might be refused as unlike those of training, and
+            would then leave decoder and Grad-CAM cold.
+    """
+    from brainmtl.inference.images import MAX_BATCH
+
+    # Pictures alone and in the chunks of a batch; volumes.
+    _run(network, (*range(1, CHUNK + 1), MAX_BATCH), predictor.info.operating_point.tta)
+    plane = _head()
+    predictor.predict_image(_png(plane), include_gradcam=True)
+    overlay_png(_png(plane), np.zeros(plane.shape, np.float32))
+    with tempfile.TemporaryDirectory(prefix="brainmtl-") as folder:
+        predictor.predict_volume(_volume(plane, Path(folder)))
+
+
+def _run(network: Network, sizes: Iterable[int], tta: str) -> None:
+    from brainmtl.data.preprocess import IMAGE_SIZE
+
+    rng = np.random.default_rng(0)
+    for size in sizes:
+        shape = (size, network.model.encoder.in_channels, IMAGE_SIZE, IMAGE_SIZE)
+        encoded = network.encode(rng.standard_normal(shape, dtype=np.float32), tta)
+        network.decode(encoded, range(size))
+        network.gradcam(encoded, range(size))
+
+
+def _head(size: int = 256) -> np.ndarray:
+    """A textured disc on black, uint8."""
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    noise = np.random.default_rng(0).normal(120, 25, (size, size)).clip(30, 255)
+    return ((np.hypot(rows, columns) < 0.8) * noise).astype(np.uint8)
+
+
+def _png(plane: np.ndarray) -> bytes:
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.fromarray(plane).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _volume(plane: np.ndarray, folder: Path) -> Path:
+    import nibabel as nib
+
+    path = folder / "volume.nii"
+    volume = np.repeat(plane[::2, ::2, None], 3, axis=2).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1.0, 3.0, 1.0])), path)
+    return path
