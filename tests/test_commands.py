@@ -21,6 +21,8 @@ LIGHT = {  # answer without torch: under 2 s
     "walkthrough": ["-m", "brainmtl.walkthrough"],
     "train": [str(PROJECT_ROOT / "train.py")],
     "evaluate": [str(PROJECT_ROOT / "evaluate.py")],
+    "crossval": ["-m", "brainmtl.crossval"],
+    "compare": ["-m", "brainmtl.compare"],
 }
 
 TINY_RUN = (

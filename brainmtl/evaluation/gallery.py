@@ -175,9 +175,7 @@ def _draw_images(
             _heat(tiles[k][1], prediction, heat[k])
     _legend(figure, ("prediction (no reference mask)", PREDICTION_COLOUR))
     _save(figure, path)
-    caption = (
-        f"{name}: images whose P lies farthest from the label, worst first"
-    )
+    caption = f"{name}: images whose P lies farthest from the label, worst first"
     return [(f"{caption}{_heat_caption(heat)}", path)]
 
 

@@ -51,7 +51,8 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
     """
     if source.is_file():
         kind = VOLUME if is_nifti(source) else IMAGE
-        return [Item(source, source.name, _stem(Path(source.name)), kind)], 0
+        ids = unique_ids([(source, _stem(Path(source.name)))])
+        return [Item(source, source.name, ids[source], kind)], 0
     if not source.is_dir():
         raise DataError(f"input={source} does not exist: give a picture, a NIfTI file or a folder")
     kinds: dict[Path, str] = {}
@@ -76,13 +77,7 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
 
 def _stem(name: Path) -> str:
     whole = "_".join(name.parts)
-    return (
-        whole[: -len(".nii.gz")]
-        if whole.lower().endswith(".nii.gz")
-        else str(Path(whole).with_suffix(""))
-        if whole
-        else ""
-    )
+    return Path(whole[:-3] if whole.lower().endswith(".nii.gz") else whole).stem
 
 
 def predict_items(

@@ -23,7 +23,7 @@ MODEL = {
     "hidden_dim": 16,
     "dropout": 0.0,
 }
-STEPS, BATCH = 120, 8
+STEPS, BATCH = 100, 6
 
 
 def rows_of(data_dir: Path, split: str, source: str | None = None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from brainmtl.evaluation.table import NOT_DEFINED
 METHODS = {
     "bca": "BCa bootstrap",
     "percentile": "percentile bootstrap",
+    "basic": "basic bootstrap",
     "wilson": "Wilson",
 }
 NO_INTERVAL = "not computed"
