@@ -1,6 +1,6 @@
 """Evaluation with all metrics against the forward passes alone, on the same samples.
 
-    python -m benchmarks.evaluation_speed [--data-dir data/processed] [--repeats 3] [--samples 300]
+    python benchmarks/evaluation_speed.py [--data-dir data/processed] [--repeats 3] [--samples 300]
 
 Prints seconds and their ratio, the two interleaved in one process; the bootstrap is timed by itself,
 since its cost depends on the number of resamples and not on that of the slices alone.

@@ -14,8 +14,7 @@ from brainmtl.serve.errors import ApiError
 from brainmtl.serve.schemas import ModelAnswer, PictureAnswer, VolumeAnswer
 
 JSON, PNG = "application/json", "image/png"
-STRIP_ROWS = 256  # colours of a large picture are mixed strip by strip, to save memory
-HEAT_OPACITY = 0.6
+STRIP_ROWS = 256  # heat_overlay of 40 megapixels at once would take 4 GB
 
 
 def choose_type(accept: str | None, offers: tuple[str, ...]) -> str:
@@ -111,22 +110,19 @@ def picture_png(data: bytes, result: ImageResult) -> bytes:
 
 
 def overlay_png(data: bytes, heat: np.ndarray) -> bytes:
-    """The picture in ``data`` in grey under ``heat`` (H, W) in [0, 1], as the bytes of an RGB PNG."""
+    """:func:`brainmtl.inference.overlay.heat_overlay` as PNG bytes, mixed strip by strip."""
     from matplotlib import colormaps
     from PIL import Image
 
-    from brainmtl.data.image_io import read_image
+    from brainmtl.inference.input_check import read_picture
+    from brainmtl.inference.overlay import HEAT_OPACITY, grey_picture
 
-    grey = read_image(BytesIO(data))
-    low, high = np.percentile(grey[:: 1 + len(grey) // 1000], (0.5, 99.5))
-    colours = (colormaps["inferno"](np.arange(256))[:, :3] * 255).astype(np.float32)
-    mixed = np.empty((*grey.shape, 3), dtype=np.uint8)
-    for start in range(0, len(grey), STRIP_ROWS):
+    picture = grey_picture(read_picture(data).luminance)
+    for start in range(0, len(picture), STRIP_ROWS):
         rows = slice(start, start + STRIP_ROWS)
-        shown = np.clip((grey[rows] - low) / max(high - low, 1e-6), 0, 1)[..., None] * 255
-        level = np.rint(heat[rows] * 255).astype(np.uint8)
-        opacity = (HEAT_OPACITY * heat[rows])[..., None]
-        mixed[rows] = (1 - opacity) * shown + opacity * colours[level]
+        colours = colormaps["inferno"](heat[rows])[..., :3] * 255
+        opacity = HEAT_OPACITY * heat[rows, :, None]
+        picture[rows] = np.rint((1 - opacity) * picture[rows] + opacity * colours)
     stream = BytesIO()
-    Image.fromarray(mixed).save(stream, format="PNG")
+    Image.fromarray(picture).save(stream, format="PNG")
     return stream.getvalue()

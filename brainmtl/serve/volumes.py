@@ -1,27 +1,29 @@
-"""NIfTI uploads: what the header announces is checked before anything is unpacked, and bounds it."""
+"""NIfTI uploads: what the header announces is checked before anything is unpacked, and bounds it.
+
+A reader that opens the packed file itself would unpack whatever stands before, between and behind the
+voxels; an extension of the header may claim 2 GB.
+"""
 
 from __future__ import annotations
 
 import gzip
 import math
 import zlib
-from io import BytesIO
+from io import BufferedWriter, BytesIO
 from pathlib import Path
 
+from brainmtl.inference.volume_files import GZIP_MAGIC, MAX_GZIP_RATIO
 from brainmtl.serve.errors import ApiError
 
-GZIP_MAGIC = b"\x1f\x8b"
 BLOCK = 1 << 20
 # 512 x 512 x 256: above any clinical scan of a head; computing one takes some GB of memory.
 MAX_VOXELS = 1 << 26
 MAX_OFFSET = 16 << 20  # of the voxels: header and extensions
 MAX_SURPLUS = 1 << 20  # padding behind the voxels
-# Scans with an empty background reach 30; zeros, which bombs are made of, reach 1000.
-MAX_RATIO = 250
 
 
 def write_volume(data: bytes, folder: Path) -> Path:
-    """Write an uploaded NIfTI file, unpacked, as ``folder/volume.nii``.
+    """Write an uploaded NIfTI file, unpacked and without extensions, as ``folder/volume.nii``.
 
     Until the header has been checked, no more than the header is unpacked; afterwards no more than
     it announces and MAX_SURPLUS. The checksum of a gzip file is verified.
@@ -33,17 +35,17 @@ def write_volume(data: bytes, folder: Path) -> Path:
     packed = data.startswith(GZIP_MAGIC)
     try:
         with _open(data, packed) as stream:
-            size = _announced_size(stream.read(540))  # of NIfTI-2; NIfTI-1 has 348
-        if packed and size > MAX_RATIO * len(data):
+            header_bytes, size = _announced(stream.read(540))  # of NIfTI-2; NIfTI-1 has 348
+        if packed and size > MAX_GZIP_RATIO * len(data):
             raise ApiError(
                 413,
                 "compression_ratio",
                 f"The header announces {size:,} bytes in a file of {len(data):,}: more than "
-                f"{MAX_RATIO} to 1, as no scan is compressed. Send it uncompressed (.nii).",
+                f"{MAX_GZIP_RATIO} to 1, as no scan is compressed. Send it uncompressed (.nii).",
             )
         path = folder / "volume.nii"
         with _open(data, packed) as stream, path.open("wb") as target:
-            _copy(stream, target, size)
+            _copy(stream, target, header_bytes, size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _unusable("truncated", "The gzip file is damaged or cut off.") from error
     return path
@@ -53,8 +55,13 @@ def _open(data: bytes, packed: bool) -> gzip.GzipFile | BytesIO:
     return gzip.GzipFile(fileobj=BytesIO(data)) if packed else BytesIO(data)
 
 
-def _copy(stream: gzip.GzipFile | BytesIO, target: BytesIO, size: int) -> None:
-    written = 0
+def _copy(
+    stream: gzip.GzipFile | BytesIO, target: BufferedWriter, header_bytes: int, size: int
+) -> None:
+    target.write(stream.read(header_bytes))
+    stream.read(4)
+    target.write(bytes(4))  # no extensions: what they hold is of no use here, and may be personal
+    written = header_bytes + 4
     while block := stream.read(BLOCK):
         written += len(block)
         if written > size + MAX_SURPLUS:
@@ -64,8 +71,8 @@ def _copy(stream: gzip.GzipFile | BytesIO, target: BytesIO, size: int) -> None:
         raise _unusable("truncated", f"The header announces {size:,} bytes, found {written:,}.")
 
 
-def _announced_size(start: bytes) -> int:
-    """Bytes of the unpacked file up to the last voxel."""
+def _announced(start: bytes) -> tuple[int, int]:
+    """Bytes of the header, and of the unpacked file up to the last voxel."""
     from nibabel import Nifti1Header, Nifti2Header
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
@@ -89,7 +96,7 @@ def _announced_size(start: bytes) -> int:
                 "too_large",
                 f"The header announces {what} voxels, more than {MAX_VOXELS:,}: crop the volume.",
             )
-        return max(offset, length) + math.prod(shape) * itemsize
+        return length, max(offset, length + 4) + math.prod(shape) * itemsize
     raise ApiError(415, "not_nifti", "The file is no NIfTI volume: send one .nii or .nii.gz file.")
 
 

@@ -250,8 +250,10 @@ def gzip_bomb_announced(rng: Rng) -> Hostile:
 
 @kind
 def gzip_bomb_in_the_extension(rng: Rng) -> Hostile:
-    start = header((8, 8, 8))[:348] + b"\1\0\0\0" + struct.pack("<ii", 2**31 - 16, 6)
-    return volume(gzip.compress(start) + zeros_gz(64), {413, 422})
+    start = bytearray(header((8, 8, 8)))
+    start[108:112] = struct.pack("<f", 1024)  # where the voxels begin
+    claim = bytes(start[:348]) + b"\1\0\0\0" + struct.pack("<ii", 2**31 - 16, 6)
+    return volume(gzip.compress(claim) + zeros_gz(64), {422})
 
 
 @kind

@@ -1,0 +1,75 @@
+"""Models exported once per session: a tiny one in a second, and one that has seen the phantom."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tiny`
+
+import quick_model
+import tiny
+
+from brainmtl.files import sha256
+from brainmtl.inference.operating_point import OperatingPoint, write_operating_point
+from brainmtl.inference.predictor import MultiTaskPredictor
+from brainmtl.models import MultiTaskModel
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a tiny network after twenty steps; its data folder is gone."""
+    data = tiny.write_folder(tmp_path_factory.mktemp("tiny_data"))
+    paths = [f"phantom_brats/test/{case}_z{k:03d}.npz" for case in "BCD" for k in (0, 2)]
+    run = tmp_path_factory.mktemp("tiny_run")
+    return tiny.write_checkpoint(
+        run / "joint/checkpoints/best.ckpt", tiny.trained_model(data, paths), data
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tiny_checkpoint: Path) -> Path:
+    """That network exported: without operating point, evaluation and data."""
+    from brainmtl.export import export
+
+    return export(tiny_checkpoint, tiny_checkpoint.parents[2] / "model")
+
+
+@pytest.fixture(scope="session")
+def network(phantom_dir: Path) -> MultiTaskModel:
+    return quick_model.train_quickly(phantom_dir)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    phantom_dir: Path, network: MultiTaskModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Checkpoint of the network that has seen the phantom, an operating point beside it."""
+    path = tmp_path_factory.mktemp("run") / "joint/checkpoints/best.ckpt"
+    quick_model.write_checkpoint(path, network, phantom_dir)
+    point = OperatingPoint(
+        temperature=1.25, threshold=0.5, fitted=True, checkpoint_sha256=sha256(path)
+    )
+    write_operating_point(point, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_dir(checkpoint: Path) -> Path:
+    """That checkpoint exported, with its check for unlike images."""
+    from brainmtl.export import export
+
+    return export(checkpoint, checkpoint.parents[2] / "model")
+
+
+@pytest.fixture(scope="session")
+def predictor(model_dir: Path) -> MultiTaskPredictor:
+    return MultiTaskPredictor.from_folder(model_dir, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def raw_dir(phantom_dir: Path) -> Path:
+    """The phantom as published: brats/<case>/<case>_flair.nii.gz, kaggle/{yes,no}/*.jpg."""
+    return phantom_dir.parent / "raw"
