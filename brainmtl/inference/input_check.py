@@ -158,6 +158,7 @@ def _check_header(prefix: bytes, data: bytes | bytearray) -> None:
 def _formats(prefix: bytes) -> set[str]:
     """Names of Pillow's formats whose signature ``prefix`` begins with; no parser runs."""
     Image.init()
+    prefix = prefix.ljust(32, b"\0")  # some of Pillow's checks expect more than one byte
     return {name for name, (_, accept) in Image.OPEN.items() if accept and accept(prefix)}
 
 

@@ -105,7 +105,7 @@ def test_arrays_are_read_as_their_values() -> None:
     colour = np.stack([plane] * 3, axis=-1)
     np.testing.assert_array_equal(read_picture(colour).luminance, plane)
     np.testing.assert_array_equal(read_picture(colour.astype(float)).luminance, plane)
-    np.testing.assert_array_equal(read_picture(plane[::-1, ::2]).luminance, plane[::-1, ::2])
+    np.testing.assert_array_equal(read_picture(plane[::-1, ::-1]).luminance, plane[::-1, ::-1])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def png_header(width: int, height: int) -> bytes:
         (encode(Image.fromarray(grey()).convert("RGB"), "EPS"), "format_not_allowed"),
         (encode(np.zeros((1, 1), np.uint8)), "too_small"),
         (encode(grey(31, 64)), "too_small"),
-        (png_header(MAX_PIXELS, 2), "too_small"),
+        (png_header(30_000, 2), "too_small"),
         (png_header(10_000, MAX_PIXELS // 10_000 + 1), "too_large"),
         (png_header(2**31 - 1, 2**31 - 1), "too_large"),
         (png_header(100, 100), "truncated"),

@@ -23,7 +23,7 @@ from brainmtl.serve.settings import Settings
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model folder, made by the command's own code."""
-    from brainmtl.inference.export import export
+    from brainmtl.export import export
 
     data = tiny.write_folder(tmp_path_factory.mktemp("prepared"))
     paths = [f"phantom_brats/test/{case}_z{k:03d}.npz" for case in "BCD" for k in (0, 2)]

@@ -13,12 +13,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tiny
-from brainmtl.inference.predictor import MultiTaskPredictor
 from fastapi.testclient import TestClient
 from hostile import encode
 from PIL import Image
 from serving import audit_lines, ready_client, upload
 
+from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.serve.app import create_app
 from brainmtl.serve.settings import Settings
 

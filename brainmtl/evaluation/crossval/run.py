@@ -18,6 +18,8 @@ from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.run import evaluate
 from brainmtl.evaluation.shortcuts import summarise_baselines
+from brainmtl.evaluation.shortcuts.association import label_source_association
+from brainmtl.evaluation.shortcuts.unseen import unseen_report
 from brainmtl.evaluation.showcase import Shown, draw_cases, show
 from brainmtl.files import sha256
 from brainmtl.inference.operating_point import OperatingPoint
@@ -82,9 +84,7 @@ def cross_validate(
     out_dir = Path(out_dir) if out_dir else folder / f"crossval_{stage}"
     run = _run(models, runs, missing)
     if evidence.shortcuts is not None:
-        evidence.shortcuts["baselines"] = summarise_baselines(
-            evidence.baseline_lines, evidence.rows
-        )
+        _renew_shortcuts(evidence, run, data_dir)
     if asked.figures:
         evidence.pictures = _pictures(models, runs, data_dir, evidence, run, asked, out_dir)
     publish(out_dir, evidence, run, asked.bands, asked.figures)
@@ -141,6 +141,25 @@ def _merge(models: Sequence[FoldModel], folders: Sequence[Path]) -> Evidence:
     return evidence
 
 
+def _renew_shortcuts(evidence: Evidence, run: dict[str, Any], data_dir: Path) -> None:
+    """What has cases is made again from those of all folds instead of being averaged over folds."""
+    frame = _evaluated(evidence, data_dir)
+    evidence.shortcuts |= {
+        # Every case is a training case of the other folds.
+        "association": label_source_association(frame, frame),
+        "baselines": summarise_baselines(evidence.baseline_lines, evidence.rows),
+        "unseen": unseen_report(frame, evidence.result, run),
+    }
+
+
+def _evaluated(evidence: Evidence, data_dir: Path) -> pd.DataFrame:
+    """The manifest's rows of the evaluated samples."""
+    frame = selection.read_frame(data_dir)
+    evaluated = {(row["source"], row["image_id"]) for row in evidence.rows}
+    keys = zip(frame["source"].astype(str), frame["image_id"].astype(str), strict=True)
+    return frame[[key in evaluated for key in keys]]
+
+
 def _run(
     models: Sequence[FoldModel], runs: Sequence[dict[str, Any]], missing: Sequence[int]
 ) -> dict[str, Any]:
@@ -179,10 +198,6 @@ def _pictures(
     out_dir: Path,
 ) -> Pictures:
     """Cases of all folds, each drawn by the model that predicted it."""
-    frame = selection.read_frame(data_dir)
-    evaluated = {(row["source"], row["image_id"]) for row in evidence.rows}
-    keys = zip(frame["source"].astype(str), frame["image_id"].astype(str), strict=True)
-    frame = frame[[key in evaluated for key in keys]]
     network = asked.network()
 
     def show_rows(rows: pd.DataFrame) -> Shown:
@@ -197,4 +212,6 @@ def _pictures(
                 found[item[0].row.image_id] = item
         return [found[image_id] for image_id in rows["image_id"]]
 
-    return draw_cases(frame, evidence, run["display_names"], show_rows, out_dir)
+    return draw_cases(
+        _evaluated(evidence, data_dir), evidence, run["display_names"], show_rows, out_dir
+    )
