@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -28,22 +28,39 @@ CHECKS = [
 ]
 
 
+EXAMPLES = 15  # per operation, and as many that break the schema
+OPERATIONS = {
+    *(("POST", f"/predict_{name}") for name in ("multitask", "batch", "volume")),
+    *(("GET", path) for path in ("/", "/health", "/ready", "/model", "/metrics")),
+}
+
+
 @pytest.fixture(scope="session")
-def api_schema(server: Server) -> Any:
+def schema(server: Server) -> Any:
     return schemathesis.openapi.from_url(str(server.client.base_url.join("/openapi.json")))
 
 
-schema = schemathesis.pytest.from_fixture("api_schema")
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
+def test_service_conforms(
+    schema: Any, method: str, path: str, mode: schemathesis.GenerationMode
+) -> None:
+    operation = schema[path][method]
+    if mode.is_negative and not (operation.query or operation.body):
+        return  # nothing that could be broken
 
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def conforms(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
 
-@schema.parametrize()
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-def test_service_conforms(case: schemathesis.Case) -> None:
-    case.call_and_validate(checks=CHECKS)
+    conforms()
 
 
 def test_document_has_examples_and_errors(server: Server) -> None:
     document = server.client.get("/openapi.json").json()
+    found = {(m.upper(), path) for path, methods in document["paths"].items() for m in methods}
+    assert found == OPERATIONS
     for path in ("/predict_multitask", "/predict_batch", "/predict_volume"):
         responses = document["paths"][path]["post"]["responses"]
         assert {"200", "400", "401", "406", "408", "413", "415", "422", "503"} <= set(responses)
