@@ -142,7 +142,8 @@ class MultiTaskPredictor:
         Raises:
             InputError: the file cannot be read as one volume.
         """
-        from brainmtl.inference.volumes import predict_volume, read_volume
+        from brainmtl.inference.volume_files import read_volume
+        from brainmtl.inference.volumes import predict_volume
 
         point = self._point(seg_gate, cls_threshold)
         return predict_volume(self._served, lambda: read_volume(Path(path)), point)

@@ -23,14 +23,14 @@ MAX_SURPLUS = 1 << 20  # padding behind the voxels
 
 
 def write_volume(data: bytes, folder: Path) -> Path:
-    """Write an uploaded NIfTI file, unpacked and without extensions, as ``folder/volume.nii``.
+    """Write an uploaded NIfTI file, unpacked, extensions marked absent, as ``folder/volume.nii``.
 
     Until the header has been checked, no more than the header is unpacked; afterwards no more than
     it announces and MAX_SURPLUS. The checksum of a gzip file is verified.
 
     Raises:
         ApiError: 413 too many voxels or compressed too strongly, 415 no NIfTI, 422 cut off, damaged,
-            an invalid header, or more data than it announces.
+            an invalid header, or more data than it announces; 503 no space to write to.
     """
     packed = data.startswith(GZIP_MAGIC)
     try:
@@ -48,6 +48,9 @@ def write_volume(data: bytes, folder: Path) -> Path:
             _copy(stream, target, header_bytes, size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _unusable("truncated", "The gzip file is damaged or cut off.") from error
+    except OSError as error:
+        detail = f"This server cannot store the volume for computing it ({error.strerror})."
+        raise ApiError(503, "storage", detail) from error
     return path
 
 
@@ -60,7 +63,7 @@ def _copy(
 ) -> None:
     target.write(stream.read(header_bytes))
     stream.read(4)
-    target.write(bytes(4))  # no extensions: what they hold is of no use here, and may be personal
+    target.write(bytes(4))  # says that there are no extensions: nothing here needs them
     written = header_bytes + 4
     while block := stream.read(BLOCK):
         written += len(block)
