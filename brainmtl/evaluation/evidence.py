@@ -58,6 +58,7 @@ def publish(
     figures: bool,
 ) -> None:
     """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
+    out_dir = out_dir.absolute()  # pictures are named absolutely, or relative to it
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "run.json").unlink(
         missing_ok=True

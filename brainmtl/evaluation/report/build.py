@@ -69,7 +69,7 @@ def write_report(
     Returns:
         The paths under ``json``, ``markdown`` and ``html``.
     """
-    out_dir = Path(out_dir)
+    out_dir = Path(out_dir).absolute()
     drawn = {
         source: draw_figures(values, run, rows, cases, source, out_dir / "figures")
         for source, values in result.items()
