@@ -93,11 +93,19 @@ def _headers(folder: Path) -> list[tuple[Path, Dataset]]:
             raise InputError(
                 "truncated", f"{path} is damaged ({error}): export it again"
             ) from error
-        if "Rows" in dataset:  # a DICOMDIR, a report or another object without a picture
+        if "Rows" in dataset:
             found.append((path, dataset))
+        elif _should_be_image(dataset):
+            raise InputError("truncated", f"{path} is cut off in its header: export it again")
     if not found:
         raise InputError("not_dicom", f"{folder} holds no DICOM images")
     return found
+
+
+def _should_be_image(dataset: Dataset) -> bool:
+    """False for a DICOMDIR, a report or another object that has no picture; True where nobody knows."""
+    kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+    return kind is None or "Image Storage" in kind.name
 
 
 def _name(series: list[tuple[Path, Any]]) -> str:

@@ -148,10 +148,12 @@ def _write_arrays(folder: Path, model: MultiTaskModel, detector: OodDetector | N
     import safetensors.numpy
     import safetensors.torch
 
+    # As bytes: save_file() makes files that only their owner may read.
     state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
-    safetensors.torch.save_file(state, folder / model_folder.WEIGHTS)
+    (folder / model_folder.WEIGHTS).write_bytes(safetensors.torch.save(state))
     if detector is not None:
-        safetensors.numpy.save_file(detector.to_arrays(), folder / model_folder.OOD)
+        content = safetensors.numpy.save(detector.to_arrays())
+        (folder / model_folder.OOD).write_bytes(content)
 
 
 def _write_card(

@@ -1,10 +1,10 @@
-"""Is this image like those of training? Distance of its features, and a limit from validation.
+"""Is this image like those of training? Distance of its features, and a limit from held-out images.
 
 Mahalanobis distance of pooled encoder features (Lee et al. 2018, "A Simple Unified Framework for
 Detecting Out-of-Distribution Samples and Adversarial Attacks"), with the covariance shrunk as Ledoit
 and Wolf do (J. Multivariate Analysis 88, 2004), from the nearest source of training. The features are
-those of every level of the encoder and not only of the bottleneck: a network maps much that is no head
-into the middle of its bottleneck features, while edges and textures differ in the levels before.
+those of the encoder's levels above the bottleneck: edges and textures differ there, while a network
+maps much that is no head into the middle of its bottleneck features.
 """
 
 from __future__ import annotations
@@ -20,25 +20,43 @@ from brainmtl.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# One image of a validation set in 200 lies beyond the limit, and about as many to be expected later.
+# One held-out image in 200 lies beyond the limit, and about as many are to be expected later.
 QUANTILE = 0.995
+# Ledoit and Wolf take images for independent; slices of one patient are not, and vary too little.
+EXTRA_SHRINKAGE = 0.1
+# Patients or pictures of validation: fewer do not show how far away the next one may lie.
+MIN_GROUPS = 20
+FOLDS = 5
 # Of a source: fewer images say too little about the spread of their features.
 MIN_TRAINING = 10
 MIN_VALIDATION = 10
 
 
 def pool(features: Sequence[Tensor]) -> np.ndarray:
-    """Feature vectors of an encoder's maps, float64 (B, 2 * channels of all levels).
+    """Feature vectors of an encoder's maps, float64 (B, 2 * channels of all levels but the last).
 
     Mean and SD of each channel over the image, as square roots: both are never negative, and skewed.
     """
     import torch
 
     pooled = []
-    for level in features:
+    for level in features[:-1]:
         level = level.float()
         pooled += [level.mean(dim=(2, 3)), level.std(dim=(2, 3), correction=0)]
     return torch.cat(pooled, dim=1).clamp(min=0).sqrt().double().cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Feature vectors ``values`` (N, F) of :func:`pool`, with ``sources`` and ``groups`` (N,), str."""
+
+    values: np.ndarray
+    sources: np.ndarray
+    groups: np.ndarray
+
+    def at(self, rows: np.ndarray) -> Features:
+        """Those of the given rows."""
+        return Features(self.values[rows], self.sources[rows], self.groups[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +80,7 @@ class Cluster:
         centre = features.mean(axis=0)
         centred = features - centre
         share = float(ledoit_wolf_shrinkage(centred, assume_centered=True))
+        share += EXTRA_SHRINKAGE * (1 - share)
         _, singular, axes = np.linalg.svd(centred, full_matrices=False)
         variances = singular**2 / len(features)
         round_part = share * variances.sum() / features.shape[1]
@@ -95,38 +114,58 @@ class OodDetector:
 
     @classmethod
     def fit(
-        cls,
-        training: np.ndarray,
-        sources: Sequence[str] | np.ndarray,
-        validation: np.ndarray,
-        quantile: float = QUANTILE,
+        cls, training: Features, validation: Features, quantile: float = QUANTILE
     ) -> OodDetector:
-        """Fit on feature vectors of :func:`pool`.
+        """Fit on training images; ``quantile`` of the held-out images lies within the threshold.
 
-        Args:
-            training: (N, F) of training images; ``sources`` (N,) names where each is from.
-            validation: (M, F) of validation images, which only set the threshold.
-            quantile: share of validation images that lie within the threshold.
+        Held out are the validation images and, where they are of fewer than 20 patients or pictures,
+        also the training images, each scored by a fit without its group (5 folds).
 
         Raises:
             DataError: a source with fewer than 10 training images, fewer than 10 validation images,
                 or features without any spread.
         """
-        sources = np.asarray(sources).astype(str)
-        if training.ndim != 2 or training.shape[1:] != validation.shape[1:]:
-            raise ValueError(f"features {training.shape} and {validation.shape} must be (N, F)")
-        names, counts = np.unique(sources, return_counts=True)
-        for name, count in zip(names, counts, strict=True):
+        for name, count in zip(*np.unique(training.sources, return_counts=True), strict=True):
             if count < MIN_TRAINING:
                 raise _too_few(f"source {name} has {count} training images", MIN_TRAINING)
-        if len(validation) < MIN_VALIDATION:
-            raise _too_few(f"there are {len(validation)} validation images", MIN_VALIDATION)
-        mean, scale = training.mean(axis=0), training.std(axis=0)
+        if len(validation.values) < MIN_VALIDATION:
+            raise _too_few(f"there are {len(validation.values)} validation images", MIN_VALIDATION)
+        found = cls._without_limit(training)
+        held_out = found.score(validation.values)
+        if len(np.unique(validation.groups)) < MIN_GROUPS:
+            held_out = np.concatenate([held_out, *cls._cross_fitted(training)])
+        limit = float(np.quantile(held_out, quantile))
+        return cls(found.mean, found.scale, found.clusters, limit)
+
+    @classmethod
+    def _without_limit(cls, training: Features) -> OodDetector:
+        values, sources = training.values, training.sources
+        mean, scale = values.mean(axis=0), values.std(axis=0)
         scale = np.where(scale > 1e-9, scale, 1.0)  # a dead channel says nothing
-        standard = (training - mean) / scale
-        clusters = {str(name): Cluster.fit(standard[sources == name]) for name in names}
-        unlimited = cls(mean, scale, clusters, np.inf)
-        return cls(mean, scale, clusters, float(np.quantile(unlimited.score(validation), quantile)))
+        standard = (values - mean) / scale
+        clusters = {
+            str(name): Cluster.fit(standard[sources == name]) for name in np.unique(sources)
+        }
+        return cls(mean, scale, clusters, np.inf)
+
+    @classmethod
+    def _cross_fitted(cls, training: Features) -> list[np.ndarray]:
+        """Scores of training images by fits without their groups; of sources that remain large enough."""
+        from sklearn.model_selection import GroupKFold
+
+        folds = min(FOLDS, len(np.unique(training.groups)))
+        if folds < 2:
+            return []
+        scores = []
+        for kept, left_out in GroupKFold(folds).split(training.values, groups=training.groups):
+            names, counts = np.unique(training.sources[kept], return_counts=True)
+            usable = names[counts >= MIN_TRAINING]
+            kept = kept[np.isin(training.sources[kept], usable)]
+            left_out = left_out[np.isin(training.sources[left_out], usable)]
+            if len(kept) and len(left_out):
+                fitted = cls._without_limit(training.at(kept))
+                scores.append(fitted.score(training.values[left_out]))
+        return scores
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Distance (B,) of feature vectors (B, F) from the nearest source of training, >= 0."""

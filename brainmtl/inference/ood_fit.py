@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmtl.errors import DataError
-from brainmtl.inference.ood import OodDetector
+from brainmtl.inference.ood import Features, OodDetector
 
 if TYPE_CHECKING:
     from brainmtl.inference.network import Network
@@ -48,25 +48,25 @@ def fit_detector(
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
     fold = choose_fold("auto", data_dir, meta)
     runner = Network(model, device, "32")
-    features, rows = {}, {}
+    features = {}
     for split in ("train", "val"):
-        chosen = select_rows(frame, sources, [split], fold, OOD_SAMPLES // len(sources))
-        rows[split] = frame.iloc[chosen]
-        if rows[split].empty:
+        rows = frame.iloc[select_rows(frame, sources, [split], fold, OOD_SAMPLES // len(sources))]
+        if rows.empty:
             raise DataError(
                 f"{data_dir} has no split {split} of {', '.join(sources)}, which the OOD check needs: "
                 "prepare with split.val > 0, or export with ood=false"
             )
-        check_samples(rows[split], data_dir, meta)
-        features[split] = np.concatenate(
-            list(_features(runner, data_dir, list(rows[split]["path"]), batch_size, progress))
+        check_samples(rows, data_dir, meta)
+        paths = list(rows["path"])
+        features[split] = Features(
+            np.concatenate(list(_pooled(runner, data_dir, paths, batch_size, progress))),
+            rows["source"].astype(str).to_numpy(),
+            rows["group"].astype(str).to_numpy(),
         )
-    return OodDetector.fit(
-        features["train"], rows["train"]["source"].astype(str).to_numpy(), features["val"]
-    )
+    return OodDetector.fit(features["train"], features["val"])
 
 
-def _features(
+def _pooled(
     runner: Network, data_dir: Path, paths: list[str], batch_size: int, progress: bool
 ) -> Iterator[np.ndarray]:
     from rich.progress import track

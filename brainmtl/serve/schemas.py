@@ -165,7 +165,7 @@ class BatchAnswer(Answer):
                     "ok": False,
                     "result": None,
                     "error": {
-                        "error": "Unprocessable Content",
+                        "error": "Unprocessable Entity",
                         "reason": "truncated",
                         "detail": "The picture is cut off. Export or upload it again.",
                         "request_id": ID,

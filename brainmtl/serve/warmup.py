@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterable
 from io import BytesIO
@@ -35,6 +36,9 @@ def warm_up(predictor: MultiTaskPredictor, network: Network) -> None:
     overlay_png(_png(plane), np.zeros(plane.shape, np.float32))
     with tempfile.TemporaryDirectory(prefix="brainmtl-") as folder:
         predictor.predict_volume(_volume(plane, Path(folder)))
+    # What lives now lives on. Looking through all of it again took 0.07 s of some request's time.
+    gc.collect()
+    gc.freeze()
 
 
 def _run(network: Network, sizes: Iterable[int], tta: str) -> None:

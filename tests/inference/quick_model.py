@@ -23,7 +23,7 @@ MODEL = {
     "hidden_dim": 16,
     "dropout": 0.0,
 }
-STEPS, BATCH, HEAD_STEPS = 70, 6, 400
+STEPS, BATCH, HEAD_STEPS = 70, 6, 300
 
 
 def rows_of(data_dir: Path, split: str, source: str | None = None) -> pd.DataFrame:

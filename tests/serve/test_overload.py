@@ -36,7 +36,8 @@ def test_a_full_queue_answers_at_once_and_the_others_are_served(
                 ]
                 await until(lambda: worker.admitted == 3)
                 start = time.perf_counter()
-                refused = await client.post("/predict_multitask", files=upload(picture))
+                async with asyncio.timeout(60):
+                    refused = await client.post("/predict_multitask", files=upload(picture))
                 health = await client.get("/health")
                 seconds = time.perf_counter() - start
                 metrics = (await client.get("/metrics")).text
@@ -86,7 +87,8 @@ def test_a_client_that_leaves_takes_its_waiting_job_along(
                 task = asyncio.ensure_future(request.run())
                 await until(lambda: service.worker.admitted == 1)
                 left.set()
-                await task  # although the worker is still occupied
+                async with asyncio.timeout(60):
+                    await task  # although the worker is still occupied
                 assert service.worker.admitted == 0
                 assert request.sent == []
             await client.post("/predict_multitask", files=upload(picture))
@@ -119,6 +121,7 @@ def test_an_endless_body_is_cut_off_at_the_cap(settings: Settings) -> None:
         yield part_of_body(form(b"")[:80])
         while True:
             taken += CHUNK
+            assert taken < 100 << 20, "endless indeed"
             yield part_of_body(bytes(CHUNK))
 
     async def scenario() -> None:

@@ -1,0 +1,175 @@
+"""Distances against scikit-learn, the limit from validation, and pictures that are no MRI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import quick_model
+import torch
+from not_mri import pictures
+from scipy.spatial.distance import mahalanobis
+from sklearn.covariance import LedoitWolf
+
+from brainmtl.data.samples import read_sample
+from brainmtl.errors import DataError
+from brainmtl.inference.ood import EXTRA_SHRINKAGE, Cluster, Features, OodDetector, pool
+from brainmtl.inference.predictor import MultiTaskPredictor
+
+
+def features(n: int, f: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(f, f)) / np.sqrt(f)
+    return rng.normal(size=(n, f)) @ mixing + np.arange(f)
+
+
+def labelled(
+    values: np.ndarray, sources: list[str] | None = None, groups: int | None = None
+) -> Features:
+    """Features of one source, every image a group of its own, unless said otherwise."""
+    names = np.array(sources or ["a"] * len(values))
+    group = np.arange(len(values)) % (groups or len(values))
+    return Features(values, names, group.astype(str))
+
+
+def expected_covariance(training: np.ndarray) -> np.ndarray:
+    """Ledoit and Wolf's by scikit-learn, shrunk once more towards the same multiple of one."""
+    fitted = LedoitWolf().fit(training).covariance_
+    round_part = np.trace(fitted) / len(fitted) * np.eye(len(fitted))
+    return (1 - EXTRA_SHRINKAGE) * fitted + EXTRA_SHRINKAGE * round_part
+
+
+def expected_distance(training: np.ndarray, others: np.ndarray) -> np.ndarray:
+    inverse = np.linalg.inv(expected_covariance(training))
+    return np.array([mahalanobis(one, training.mean(axis=0), inverse) for one in others])
+
+
+@pytest.mark.parametrize(("n", "f"), [(200, 5), (50, 50), (30, 200), (11, 3), (500, 1)])
+def test_distance_is_that_of_a_dense_covariance(n: int, f: int) -> None:
+    training, others = features(n, f), features(40, f, seed=1) + 2
+    found = Cluster.fit(training).distance(others)
+    np.testing.assert_allclose(found, expected_distance(training, others), rtol=1e-6)
+
+
+def test_nearest_source_counts_and_the_limit_is_the_quantile() -> None:
+    first, second = features(60, 8), features(80, 8, seed=1) + 30
+    training = np.concatenate([first, second])
+    sources = np.array(["a"] * 60 + ["b"] * 80)
+    validation = features(200, 8, seed=2)
+    detector = OodDetector.fit(labelled(training, list(sources)), labelled(validation), 0.9)
+    assert np.mean(detector.score(validation) > detector.threshold) == pytest.approx(0.1, abs=0.006)
+    both = detector.score(np.stack([first.mean(axis=0), second.mean(axis=0)]))
+    assert (both < 1e-6).all()
+    between = detector.score((first.mean(axis=0) + second.mean(axis=0))[None] / 2)
+    assert between > detector.threshold, "the middle of two sources is like neither"
+    others = features(30, 8, seed=3) + 15
+    mean, scale = training.mean(axis=0), training.std(axis=0)
+    parts = [(training[sources == name] - mean) / scale for name in "ab"]
+    wanted = [expected_distance(part, (others - mean) / scale) for part in parts]
+    np.testing.assert_allclose(detector.score(others), np.min(wanted, axis=0), rtol=1e-6)
+
+
+def test_few_patients_of_validation_move_the_limit_out() -> None:
+    """Slices of a patient resemble each other: four patients do not show where a fifth may lie."""
+    rng = np.random.default_rng(0)
+
+    def patients(n: int) -> np.ndarray:  # 20 slices each, patient by patient in turn
+        return np.tile(3 * rng.normal(size=(n, 30)), (20, 1)) + 0.3 * rng.normal(size=(20 * n, 30))
+
+    training, validation, new = patients(8), patients(4), patients(40)
+    few = OodDetector.fit(labelled(training, groups=8), labelled(validation, groups=4))
+    many = OodDetector.fit(labelled(training, groups=8), labelled(validation))
+    assert few.threshold > many.threshold
+    assert np.mean(few.score(new) > few.threshold) < np.mean(many.score(new) > many.threshold)
+    np.testing.assert_array_equal(few.score(new), many.score(new))
+
+
+def test_dead_channels_do_not_matter() -> None:
+    training = np.concatenate([features(40, 4), np.zeros((40, 3))], axis=1)
+    detector = OodDetector.fit(labelled(training), labelled(training))
+    assert np.isfinite(detector.score(training)).all()
+    moved = training + np.array([0, 0, 0, 0, 50.0, 0, 0])
+    assert (detector.score(moved) > detector.threshold).all(), "a channel that wakes up is news"
+
+
+@pytest.mark.parametrize(
+    ("training", "sources", "validation", "message"),
+    [
+        (features(9, 4), ["a"] * 9, features(20, 4), "source a has 9 training images"),
+        (features(30, 4), ["a"] * 21 + ["b"] * 9, features(20, 4), "source b has 9"),
+        (features(30, 4), ["a"] * 30, features(9, 4), "9 validation images"),
+        (np.ones((30, 4)), ["a"] * 30, features(20, 4), "no spread"),
+    ],
+)
+def test_too_little_to_fit_on(
+    training: np.ndarray, sources: list[str], validation: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        OodDetector.fit(labelled(training, sources), labelled(validation))
+    assert "ood=false" in str(caught.value)
+
+
+def test_arrays_there_and_back() -> None:
+    detector = OodDetector.fit(
+        labelled(features(40, 6), ["a/b"] * 20 + ["c"] * 20), labelled(features(30, 6, seed=1))
+    )
+    again = OodDetector.from_arrays(detector.to_arrays())
+    others = features(10, 6, seed=2)
+    np.testing.assert_array_equal(again.score(others), detector.score(others))
+    assert again.threshold == detector.threshold and set(again.clusters) == {"a/b", "c"}
+
+
+@pytest.mark.parametrize(
+    "change", ["mean", "c/axes", "c/rest", "threshold", "nan", "shape", "none"]
+)
+def test_broken_arrays_are_data_errors(change: str) -> None:
+    arrays = OodDetector.fit(
+        labelled(features(40, 6), ["c"] * 40), labelled(features(30, 6))
+    ).to_arrays()
+    if change == "nan":
+        arrays["c/precision"] = np.full_like(arrays["c/precision"], np.nan)
+    elif change == "shape":
+        arrays["c/axes"] = arrays["c/axes"][:, :-1]
+    elif change == "none":
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("c/")}
+    else:
+        del arrays[change]
+    with pytest.raises(DataError, match="export the model again"):
+        OodDetector.from_arrays(arrays)
+
+
+def test_pooled_features() -> None:
+    maps = [torch.rand(3, 2, 8, 8), torch.rand(3, 5, 4, 4), torch.rand(3, 9, 2, 2)]
+    found = pool(maps)
+    assert found.shape == (3, 14) and found.dtype == np.float64
+    wanted = [f(m.numpy(), axis=(2, 3)) for m in maps[:2] for f in (np.mean, np.std)]
+    np.testing.assert_allclose(found**2, np.concatenate(wanted, axis=1), rtol=1e-5)
+
+
+def test_pictures_that_are_no_mri_are_refused(predictor: MultiTaskPredictor) -> None:
+    """All but a few of 30; the share says what this check is worth, and what it is not."""
+    drawn = pictures()
+    results = dict(zip(drawn, predictor.predict_batch(list(drawn.values())), strict=True))
+    passed = [name for name, result in results.items() if not result.abstained]
+    assert len(passed) <= 0.1 * len(drawn), passed
+    for result in results.values():
+        if result.abstained:
+            assert result.reason and result.reason_code in ("out_of_distribution", "no_head")
+            assert result.label is None and result.probability is None and result.band is None
+            assert result.segmentation.mask is None and not result.segmentation.performed
+    unlike = [r for r in results.values() if r.reason_code == "out_of_distribution"]
+    assert unlike and all(r.ood_score > r.ood_threshold for r in unlike)
+
+
+def test_hardly_any_image_of_the_test_split_is_refused(
+    predictor: MultiTaskPredictor, phantom_dir: Path
+) -> None:
+    rows = quick_model.rows_of(phantom_dir, "test")
+    network, detector = predictor._served.network, predictor._served.ood
+    images = np.stack([read_sample(phantom_dir / path).image for path in rows["path"]])
+    scores = [
+        detector.score(network.encode(images[k : k + 16]).pooled) for k in range(0, len(images), 16)
+    ]
+    refused = np.concatenate(scores) > detector.threshold
+    assert refused.mean() <= 0.02, f"{refused.sum()} of {len(refused)}"

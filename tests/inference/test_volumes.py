@@ -1,0 +1,331 @@
+"""Volumes against preparation and evaluation, on whatever grid their file has, and files that are none."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import quick_model
+
+from brainmtl.data.samples import read_sample
+from brainmtl.data.sources.nifti import oriented_case, read_nifti
+from brainmtl.evaluation.cases import CaseRule, original_mask, score_case
+from brainmtl.evaluation.predict import Prediction, predict_split
+from brainmtl.inference.model_folder import read_model_folder
+from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.postprocess import PostprocessOptions, clean_volume
+from brainmtl.inference.predictor import MultiTaskPredictor
+from brainmtl.inference.results import InputError
+from brainmtl.inference.volume_files import MAX_VOXELS
+from brainmtl.inference.volumes import _prepare
+
+
+@pytest.fixture(scope="module")
+def case_id(phantom_dir: Path) -> str:
+    """The case of the test split with most tumour."""
+    rows = quick_model.rows_of(phantom_dir, "test", "phantom_brats")
+    sizes = rows.groupby(rows["case_id"].astype(str))["tumour_pixels"].sum()
+    assert sizes.max() > 1000
+    return str(sizes.idxmax())
+
+
+@pytest.fixture(scope="module")
+def nifti(raw_dir: Path, case_id: str) -> Path:
+    return next(raw_dir.glob(f"brats/{case_id}/*flair*"))
+
+
+@pytest.fixture(scope="module")
+def slices(predictor: MultiTaskPredictor, phantom_dir: Path, case_id: str) -> list[Prediction]:
+    """What evaluation makes of the same case, from the prepared samples."""
+    rows = quick_model.rows_of(phantom_dir, "test", "phantom_brats")
+    rows = rows[rows["case_id"].astype(str) == case_id].sort_values("position")
+    model, point = predictor._served.network.model, predictor.info.operating_point
+    return list(predict_split(model, phantom_dir, rows, 16, point=point, progress=False))
+
+
+def with_point(model_dir: Path, **changes: object) -> MultiTaskPredictor:
+    contents = read_model_folder(model_dir)
+    return MultiTaskPredictor(
+        replace(contents, operating_point=replace(contents.operating_point, **changes))
+    )
+
+
+def test_slices_are_bit_for_bit_those_of_preparation(
+    nifti: Path, case_id: str, phantom_dir: Path
+) -> None:
+    rows = quick_model.rows_of(phantom_dir, "test", "phantom_brats")
+    rows = rows[rows["case_id"].astype(str) == case_id]
+    stored = {int(row.position): read_sample(phantom_dir / row.path) for row in rows.itertuples()}
+    prepared = dict(_prepare(oriented_case([read_nifti(nifti)], None)))
+    assert set(prepared) <= set(stored) and len(prepared) >= 10
+    for position, one in prepared.items():
+        np.testing.assert_array_equal(one.image, stored[position].image)
+        assert one.geometry == stored[position].geometry
+
+
+@pytest.mark.parametrize(
+    "cleaning",
+    [
+        PostprocessOptions(),
+        PostprocessOptions(min_component_pixels=30, fill_holes=True),
+        PostprocessOptions(min_component_ml=1.0),
+        PostprocessOptions(fill_holes=True, min_component_ml=40.0),
+    ],
+    ids=["plain", "slices", "volume", "both"],
+)
+def test_mask_and_verdict_are_those_of_evaluation(
+    model_dir: Path,
+    nifti: Path,
+    slices: list[Prediction],
+    phantom_dir: Path,
+    cleaning: PostprocessOptions,
+) -> None:
+    limit = 0.002
+    served = with_point(model_dir, postprocess=cleaning, limit_ml=limit)
+    point = served.info.operating_point
+    rows = [one.row for one in slices]
+    model = served._served.network.model
+    own = list(
+        predict_split(model, phantom_dir, pd.DataFrame(rows), 16, point=point, progress=False)
+    )
+    gate = float(np.median([one.calibrated for one in own]))
+    found = served.predict_volume(nifti, seg_gate=gate, cls_threshold=max(gate, 0.5))
+    used = {one.index for one in found.slices}
+    own = [one for one in own if int(one.row.position) in used]
+    voxel_ml = float(abs(np.linalg.det(found.affine[:3, :3]))) / 1000
+    mask = original_mask(own)
+    if cleaning.min_component_ml:
+        mask = clean_volume(mask, cleaning, voxel_ml).astype(np.uint8)
+    rule = CaseRule(gate, max(gate, 0.5), limit, 0.0)
+    expected = score_case(own, mask, phantom_dir, rule)
+    assert expected is not None and len(own) == len(found.slices) > 10
+    for ours, theirs in zip(found.slices, own, strict=True):
+        assert ours.index == theirs.row.position
+        assert ours.probability == pytest.approx(theirs.calibrated, abs=1e-5)
+    display = own[0].geometry.volume.orient(mask).copy()
+    for one in own:
+        if one.calibrated < gate:
+            display[:, :, one.geometry.slice_index] = 0
+    np.testing.assert_array_equal(found.mask, own[0].geometry.volume.restore(display))
+    assert found.mask.sum() == expected["gated_predicted_voxels"] > 0
+    assert found.label == ("tumour" if expected["patient_call"] else "no tumour")
+    assert found.volume_ml == pytest.approx(found.mask.sum() * voxel_ml)
+    assert found.probability == max(one.probability for one in found.slices)
+    segmented = [one for one in found.slices if one.segmented]
+    assert 0 < len(segmented) < len(found.slices)
+    assert sum(one.area_px for one in segmented) == found.mask.sum()
+    assert all(one.area_px is None for one in found.slices if not one.segmented)
+
+
+def test_the_mask_lies_on_the_grid_of_the_file(
+    predictor: MultiTaskPredictor, nifti: Path, tmp_path: Path
+) -> None:
+    """The same volume stored in other orders of axes: the same mask in the same place."""
+    original = nib.load(nifti)
+    expected = predictor.predict_volume(nifti, seg_gate=0.0)
+    assert expected.mask.shape == original.shape and expected.mask.any()
+    np.testing.assert_allclose(expected.affine, original.affine)
+    for order, flips in (
+        ((0, 1, 2), (-1, 1, 1)),
+        ((2, 0, 1), (1, -1, -1)),
+        ((1, 2, 0), (1, 1, -1)),
+    ):
+        orientation = np.array([(axis, flip) for axis, flip in zip(order, flips, strict=True)])
+        path = tmp_path / f"{order}.nii"
+        nib.save(original.as_reoriented(orientation), path)
+        found = predictor.predict_volume(path, seg_gate=0.0)
+        back = nib.as_closest_canonical(nib.Nifti1Image(found.mask, found.affine))
+        wanted = nib.as_closest_canonical(nib.Nifti1Image(expected.mask, expected.affine))
+        np.testing.assert_array_equal(np.asarray(back.dataobj), np.asarray(wanted.dataobj))
+        np.testing.assert_allclose(back.affine, wanted.affine, atol=1e-4)
+        assert [s.probability for s in found.slices] == [s.probability for s in expected.slices]
+
+
+def test_the_decoder_runs_on_slices_above_the_gate(
+    model_dir: Path, nifti: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = with_point(model_dir)
+    decoded: list[int] = []
+    decoder = own._served.network.model.decoder
+    original = decoder.forward
+
+    def counting(features: list) -> object:
+        decoded.append(len(features[-1]))
+        return original(features)
+
+    monkeypatch.setattr(decoder, "forward", counting)
+    gate = float(np.median([one.probability for one in own.predict_volume(nifti).slices]))
+    decoded.clear()
+    found = own.predict_volume(nifti, seg_gate=gate, cls_threshold=max(gate, 0.5))
+    assert 0 < sum(decoded) == sum(one.segmented for one in found.slices) < len(found.slices)
+
+
+def test_a_limit_decides_about_the_patient(model_dir: Path, nifti: Path) -> None:
+    assert with_point(model_dir).predict_volume(nifti).label == "tumour"
+    strict = with_point(model_dir, limit_ml=1e6).predict_volume(nifti)
+    assert strict.label == "no tumour" and strict.volume_ml > 0
+    assert any("does not exceed the limit" in text for text in strict.warnings)
+
+
+def test_result_is_json(predictor: MultiTaskPredictor, nifti: Path) -> None:
+    from brainmtl.files import sha256
+
+    found = predictor.predict_volume(nifti)
+    values = json.loads(json.dumps(found.to_json(include_arrays=True), allow_nan=False))
+    assert values["input_sha256"] == sha256(nifti) and values["mask_nifti_gz"]
+    assert values["slices"][0].keys() == {"index", "probability", "label", "area_px", "segmented"}
+    assert 0 <= values["ood_share"] <= 0.5 and values["timings_ms"]["encoder"] > 0
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nib.save(
+        nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0]) if affine is None else affine), path
+    )
+    return path
+
+
+def abstention(predictor: MultiTaskPredictor, path: Path) -> str:
+    found = predictor.predict_volume(path)
+    assert found.abstained and found.reason and found.mask is None and found.slices == []
+    assert found.label is None and found.probability is None and found.volume_ml is None
+    return found.reason_code
+
+
+def test_volumes_that_are_no_head(predictor: MultiTaskPredictor, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y, _ = np.indices((64, 64, 12))
+    noise = rng.uniform(0, 255, (64, 64, 12)).astype(np.float32)
+    assert abstention(predictor, save(tmp_path / "a.nii.gz", noise)) == "out_of_distribution"
+    board = ((x // 8 + y // 8) % 2 * 200).astype(np.int16)
+    assert abstention(predictor, save(tmp_path / "b.nii.gz", board)) == "out_of_distribution"
+    assert (
+        abstention(predictor, save(tmp_path / "c.nii", np.zeros((64, 64, 12), np.int16)))
+        == "no_head"
+    )
+    disc = (np.hypot(x - 32, y - 32) < 20).astype(np.int16) * 100
+    assert abstention(predictor, save(tmp_path / "d.nii", disc)) == "no_head"
+
+
+def announce(path: Path, shape: tuple[int, ...], content: bytes, **fields: object) -> Path:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(shape)
+    header.set_sform(np.eye(4), 1)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    for name, value in fields.items():
+        header[name] = value
+    data = header.binaryblock + b"\x00" * 4 + content
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def flat(path: Path, **options: object) -> Path:
+    return save(path, np.arange(64 * 64 * 4, dtype=np.float32).reshape(64, 64, 4), **options)
+
+
+def cut(path: Path, share: float = 0.5) -> Path:
+    data = flat(path).read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+HARM: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda f: f / "none.nii", "not_found"),
+    "folder": (lambda f: f, "not_found"),
+    "a picture": (
+        lambda f: (f / "a.png", (f / "a.png").write_bytes(b"x"))[0],
+        "format_not_allowed",
+    ),
+    "empty": (lambda f: (f / "a.nii", (f / "a.nii").touch())[0], "unreadable"),
+    "empty gz": (lambda f: (f / "a.nii.gz", (f / "a.nii.gz").touch())[0], "unreadable"),
+    "noise": (lambda f: (f / "a.nii", (f / "a.nii").write_bytes(b"q" * 999))[0], "unreadable"),
+    "gz named nii": (lambda f: flat(f / "a.nii.gz").rename(f / "a.nii"), "unreadable"),
+    "nii named gz": (lambda f: flat(f / "a.nii").rename(f / "a.nii.gz"), "unreadable"),
+    "four axes": (lambda f: save(f / "a.nii", np.zeros((9, 9, 9, 2), np.int16)), "not_a_volume"),
+    "one plane": (lambda f: save(f / "a.nii", np.zeros((64, 64), np.int16)), "not_a_volume"),
+    "complex": (lambda f: save(f / "a.nii", np.zeros((9, 9, 9), np.complex64)), "not_a_volume"),
+    "colour": (
+        lambda f: announce(f / "a.nii", (9, 9, 9), b"\x00" * 2187, datatype=128, bitpix=24),
+        "not_a_volume",
+    ),
+    "cut": (lambda f: cut(f / "a.nii"), "truncated"),
+    "cut gz": (lambda f: cut(f / "a.nii.gz"), "unreadable"),
+    "cut gz header": (lambda f: cut(f / "a.nii.gz", 0.002), "truncated"),
+    "bomb": (
+        lambda f: announce(f / "a.nii.gz", (500, 500, 500), b"\x00" * 500**2 * 40),
+        "too_large",
+    ),
+    "huge": (lambda f: announce(f / "a.nii", (32000, 32000, 32000), b""), "too_large"),
+    "negative": (
+        lambda f: announce(f / "a.nii", (9, 9, 9), b"", dim=[3, -9, 9, 9, 1, 1, 1, 1]),
+        "not_a_volume",
+    ),
+    "unknown type": (lambda f: announce(f / "a.nii", (9, 9, 9), b"", datatype=3), "unreadable"),
+    "no orientation": (
+        lambda f: announce(f / "a.nii", (64, 64, 4), bytes(range(256)) * 64, sform_code=0),
+        "unreadable",
+    ),
+    "singular": (
+        lambda f: announce(f / "a.nii", (64, 64, 4), bytes(range(256)) * 64, srow_x=[0, 0, 0, 0]),
+        "unreadable",
+    ),
+    "not finite": (
+        lambda f: save(f / "a.nii", np.full((64, 64, 4), np.nan, np.float32)),
+        "unreadable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_files_that_are_no_volume(predictor: MultiTaskPredictor, tmp_path: Path, name: str) -> None:
+    make, reason = HARM[name]
+    path = make(tmp_path)
+    with pytest.raises(InputError) as caught:
+        predictor.predict_volume(path)
+    assert caught.value.reason == reason, str(caught.value)
+
+
+def test_nothing_is_unpacked_before_the_header_was_checked(
+    predictor: MultiTaskPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*args: object, **options: object) -> None:
+        raise AssertionError("the voxels were read")
+
+    monkeypatch.setattr("brainmtl.inference.volume_files.read_nifti", read)
+    side = int(np.ceil(MAX_VOXELS ** (1 / 3))) + 1
+    for path in (
+        announce(tmp_path / "a.nii.gz", (side, side, side), b""),
+        announce(tmp_path / "b.nii.gz", (400, 400, 400), b"\x00" * 10_000),
+    ):
+        with pytest.raises(InputError) as caught:
+            predictor.predict_volume(path)
+        assert caught.value.reason == "too_large"
+
+
+def test_trailing_axes_of_length_one_and_other_types(
+    predictor: MultiTaskPredictor, nifti: Path, tmp_path: Path
+) -> None:
+    original = nib.load(nifti)
+    voxels = np.asarray(original.dataobj)
+    expected = predictor.predict_volume(nifti)
+    for dtype, shape in itertools.product(
+        (np.int16, np.float64), (voxels.shape, (*voxels.shape, 1))
+    ):
+        path = save(tmp_path / "a.nii.gz", voxels.astype(dtype).reshape(shape), original.affine)
+        found = predictor.predict_volume(path)
+        np.testing.assert_array_equal(found.mask, expected.mask)
+
+
+def test_unfitted_point_and_ood_are_named(tiny_dir: Path, nifti: Path) -> None:
+    tiny = MultiTaskPredictor.from_folder(tiny_dir, device="cpu")
+    found = tiny.predict_volume(nifti)
+    assert found.ood_share is None and "not fitted" in " ".join(found.warnings)
+    assert isinstance(tiny.info.operating_point, OperatingPoint)
