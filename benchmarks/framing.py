@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry, resize
 from brainmtl.data.preprocess import (
     PreparedSlice,
     bounding_box,
@@ -32,16 +31,6 @@ from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
 
 
-def to_plane(image: np.ndarray, geometry: SliceGeometry) -> np.ndarray:
-    """Prepared image (256, 256) on the pixels of its plane (H, W); NaN outside the frame."""
-    r0, r1, c0, c1 = geometry.crop
-    top, bottom, left, right = geometry.padding
-    square = resize(image, (r1 - r0 + top + bottom, c1 - c0 + left + right))
-    plane = np.full(geometry.plane_shape, np.nan, dtype=np.float32)
-    plane[r0:r1, c0:c1] = square[top : top + r1 - r0, left : left + c1 - c0]
-    return plane
-
-
 def dice(first: np.ndarray, second: np.ndarray) -> float:
     return float(2 * (first & second).sum() / max(1, first.sum() + second.sum()))
 
@@ -50,7 +39,7 @@ def compare(volume: PreparedSlice, single: PreparedSlice, mask: np.ndarray) -> d
     """Figures of one slice, see the module; ``mask`` is its tumour on the plane (H, W)."""
     foregrounds = [p.geometry.mask_to_plane(p.foreground) for p in (volume, single)]
     both = foregrounds[0] & foregrounds[1]
-    planes = [to_plane(p.image[0], p.geometry) for p in (volume, single)]
+    planes = [p.geometry.to_plane(p.image[0], outside=np.nan) for p in (volume, single)]
     scales = [float(np.mean(p.geometry.scale)) for p in (volume, single)]
     box = bounding_box(volume.foreground)
     side = max(box[1] - box[0], box[3] - box[2]) / volume.geometry.size

@@ -64,7 +64,7 @@ def prepare_case(
         return ledger | {"reused": True}
     try:
         case = source.load(ref)
-        slices, left_out = _slices(case)
+        slices, left_out = prepare_slices(case)
     except DataError as error:
         message = str(error)
         known = any(str(path) in message for path in ref.files)
@@ -115,7 +115,14 @@ def _is_complete(ledger: dict[str, Any], fingerprint: dict[str, Any], source_dir
     return all(find_sample(source_dir, row["image_id"]) for row in ledger["rows"])
 
 
-def _slices(case: Case) -> tuple[list[SliceRecord], int]:
+def prepare_slices(case: Case) -> tuple[list[SliceRecord], int]:
+    """Prepared slices of a loaded case in order of position, and how many show no brain.
+
+    A picture is one slice. Of a volume those that show brain, or tumour where there is a mask.
+
+    Raises:
+        DataError: no slice shows any brain.
+    """
     if case.volume is None:
         prepared = preprocess_slice(case.image[:, :, :, 0])
         mask = None if case.mask is None else prepare_mask(case.mask[:, :, 0], prepared.geometry)

@@ -116,14 +116,19 @@ class SliceGeometry:
 
     def mask_to_plane(self, mask: np.ndarray) -> np.ndarray:
         """Prepared mask (size, size), bool or probability in [0, 1] -> bool plane (H, W)."""
-        if mask.shape != (self.size, self.size):
-            raise DataError(f"mask of shape {mask.shape} is not {self.size}x{self.size}")
+        return self.to_plane(mask) >= 0.5
+
+    def to_plane(self, values: np.ndarray, outside: float = 0.0) -> np.ndarray:
+        """Values on the prepared grid (size, size) -> float32 plane (H, W); ``outside`` beyond the
+        frame. Interpolated values stay within the range of the given ones."""
+        if values.shape != (self.size, self.size):
+            raise DataError(f"mask of shape {values.shape} is not {self.size}x{self.size}")
         r0, r1, c0, c1 = self.crop
         top, bottom, left, right = self.padding
         rows, columns = r1 - r0 + top + bottom, c1 - c0 + left + right
-        square = resize(mask.astype(np.float32), (rows, columns))
-        plane = np.zeros(self.plane_shape, dtype=bool)
-        plane[r0:r1, c0:c1] = square[top : top + r1 - r0, left : left + c1 - c0] >= 0.5
+        square = resize(values.astype(np.float32), (rows, columns))
+        plane = np.full(self.plane_shape, outside, dtype=np.float32)
+        plane[r0:r1, c0:c1] = square[top : top + r1 - r0, left : left + c1 - c0]
         return plane
 
     def at_slice(self, slice_index: int) -> SliceGeometry:

@@ -51,8 +51,8 @@ def read_image(picture: Picture) -> np.ndarray:
     Raises DataError for another format, a damaged file, an animation, more than 40 megapixels, or
     values that are not finite.
     """
-    values, _ = _read(picture)
-    luminance = _luminance(values)
+    values, _ = decode(picture)
+    luminance = luminance_of(values)
     if not np.isfinite(luminance).all():
         raise DataError(f"{_name(picture)}: holds NaN or infinite pixels. Export it again.")
     return luminance
@@ -63,7 +63,7 @@ def read_channels(picture: Picture) -> np.ndarray:
 
     For files that keep one sequence per colour channel (the LGG set).
     """
-    values, _ = _read(picture)
+    values, _ = decode(picture)
     if values.ndim != 3 or values.shape[2] != 3:
         raise DataError(f"{_name(picture)}: {values.shape} is not a picture of three channels.")
     return values.astype(np.float32)
@@ -75,8 +75,8 @@ def read_mask_image(picture: Picture) -> np.ndarray:
     JPEG blurs a mask's edge, so there the cut is at 128, and a JPEG with no brighter pixel than
     that (a label map of 0 and 1, destroyed by the compression) is refused unless it is all 0.
     """
-    values, lossy = _read(picture)
-    luminance = _luminance(values)
+    values, lossy = decode(picture)
+    luminance = luminance_of(values)
     if not np.isfinite(luminance).all():
         raise DataError(f"{_name(picture)}: holds NaN or infinite pixels. Export it again.")
     if not lossy:
@@ -93,8 +93,11 @@ def _name(picture: Picture) -> str:
     return str(picture if isinstance(picture, str | Path) else getattr(picture, "name", "picture"))
 
 
-def _read(picture: Picture) -> tuple[np.ndarray, bool]:
-    """Pixels (H, W) or (H, W, channels: LA, RGB or RGBA), upright, and whether they were JPEG."""
+def decode(picture: Picture) -> tuple[np.ndarray, bool]:
+    """Pixels as :func:`pixels_of` gives them, and whether they were JPEG.
+
+    Raises DataError for another format, a damaged file, an animation, or more than 40 megapixels.
+    """
     name = _name(picture)
     try:
         # A stream and not a path: Pillow 12 maps uncompressed TIFF files that it opens by path into
@@ -106,7 +109,7 @@ def _read(picture: Picture) -> tuple[np.ndarray, bool]:
             image = stack.enter_context(Image.open(picture, formats=FORMATS))
             _check_header(image, name)
             image.load()
-            values = _upright(_pixels(image), _orientation(image))
+            values = pixels_of(image)
             return np.ascontiguousarray(values), image.format in ("JPEG", "MPO")
     except DataError:
         raise
@@ -136,6 +139,11 @@ def _too_large(name: str, size: str) -> str:
     return f"{name}: {size} is more than {MAX_PIXELS:,} pixels. Scale it down or cut it."
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Pixels of a loaded picture, upright: (H, W) or (H, W, channels: LA, RGB or RGBA)."""
+    return _upright(_pixels(image), _orientation(image))
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     """Pixels of a loaded picture, whatever its mode, as grey, LA, RGB or RGBA."""
     mode = image.mode
@@ -156,7 +164,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if alpha else "RGB"))
 
 
-def _luminance(values: np.ndarray) -> np.ndarray:
+def luminance_of(values: np.ndarray) -> np.ndarray:
     """Grey, LA, RGB or RGBA pixels as luminance (H, W) float32, transparency on black."""
     if values.ndim == 2:
         return values.astype(np.float32)

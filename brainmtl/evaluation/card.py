@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.data.preprocess import IMAGE_SIZE
-from brainmtl.evaluation.report.bands import Band
 from brainmtl.evaluation.report.card import card_markdown
 from brainmtl.evaluation.report.closing import NOTICE, command, limits, software
 from brainmtl.evaluation.report.text import counts_of, lookup
 from brainmtl.files import write_json, write_text
+from brainmtl.inference.bands import Band
 
 CARD_VERSION = "1"
 INTENDED_USE = (

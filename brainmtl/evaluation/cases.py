@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,7 @@ from brainmtl.errors import DataError
 from brainmtl.evaluation import metrics
 from brainmtl.evaluation.predict import Prediction
 from brainmtl.files import atomic_path
-
-
-@dataclass(frozen=True)
-class CaseRule:
-    """How the probability of a slice decides about its mask and about the case.
-
-    ``gate``: calibrated probability below which a slice's mask is emptied where the model is served.
-    ``threshold`` and the limits: a case is called tumour when the predicted volume on its slices
-    with calibrated probability >= ``threshold`` exceeds ``limit_ml`` (millilitres), or
-    ``limit_voxels`` where no voxel size is known.
-    """
-
-    gate: float
-    threshold: float
-    limit_ml: float
-    limit_voxels: float
+from brainmtl.inference.operating_point import OperatingPoint
 
 
 def original_mask(slices: Sequence[Prediction]) -> np.ndarray:
@@ -45,7 +29,7 @@ def original_mask(slices: Sequence[Prediction]) -> np.ndarray:
 
 
 def score_case(
-    slices: Sequence[Prediction], predicted: np.ndarray, data_dir: Path, rule: CaseRule
+    slices: Sequence[Prediction], predicted: np.ndarray, data_dir: Path, point: OperatingPoint
 ) -> dict[str, Any] | None:
     """One line of ``cases.csv``: figures in the original grid; None for a case without reference.
 
@@ -55,7 +39,7 @@ def score_case(
     Args:
         slices: all predictions of one case.
         predicted: their mask in the original grid, see :func:`original_mask`.
-        rule: the operating point of the model that predicted.
+        point: the operating point of the model that predicted.
 
     Raises:
         DataError: the reference is missing, or its grid is another one than the prediction's.
@@ -80,7 +64,7 @@ def score_case(
         "n_slices": len(slices),
         **_overlap(*masks, voxel_volume_ml(geometry) if geometry.volume is not None else None),
         **_shape(*masks, geometry),
-        **_rule(slices, *masks, rule),
+        **_rule(slices, *masks, point),
     }
 
 
@@ -123,7 +107,10 @@ def _shape(predicted: np.ndarray, reference: np.ndarray, geometry: SliceGeometry
 
 
 def _rule(
-    slices: Sequence[Prediction], predicted: np.ndarray, reference: np.ndarray, rule: CaseRule
+    slices: Sequence[Prediction],
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    point: OperatingPoint,
 ) -> dict[str, Any]:
     """The case as it is served and as the patient rule sees it, from counts per slice."""
     geometry = slices[0].geometry
@@ -137,20 +124,18 @@ def _rule(
     hits = np.count_nonzero(ours & theirs, axis=(0, 1))
     gated, called = (
         [0 if volume is None else s.geometry.slice_index for s in slices if s.calibrated >= limit]
-        for limit in (rule.gate, rule.threshold)
+        for limit in (point.seg_gate, point.threshold)
     )
     n_gated, n_reference = int(per_slice[gated].sum()), int(np.count_nonzero(reference))
     voxel_ml = None if volume is None else voxel_volume_ml(geometry)
-    voxels = int(per_slice[called].sum())
-    rule_volume = voxels if voxel_ml is None else voxels * voxel_ml
-    limit = rule.limit_voxels if voxel_ml is None else rule.limit_ml
+    rule = point.patient_rule(int(per_slice[called].sum()), voxel_ml)
     return {
         "gated_dice": metrics.dice_from_counts(int(hits[gated].sum()), n_gated, n_reference),
         "gated_predicted_voxels": n_gated,
-        "rule_volume": rule_volume,
-        "rule_unit": "voxels" if voxel_ml is None else "ml",
-        "rule_limit": limit,
-        "patient_call": int(rule_volume > limit),
+        "rule_volume": rule.volume,
+        "rule_unit": rule.unit,
+        "rule_limit": rule.limit,
+        "patient_call": int(rule.call),
         "patient_label": int(n_reference > 0),
     }
 

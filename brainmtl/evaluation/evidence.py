@@ -9,10 +9,11 @@ from typing import Any
 
 from brainmtl.evaluation.card import build_card, write_card
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
-from brainmtl.evaluation.report import Section, check_bands, load_bands, write_report
+from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.files import write_json
+from brainmtl.inference.bands import check_bands, load_bands
 
 BASELINES = "baselines.csv"
 Lines = list[dict[str, Any]]

@@ -45,7 +45,7 @@ class EvaluationOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        from brainmtl.evaluation.report.bands import check_bands
+        from brainmtl.inference.bands import check_bands
 
         for name, least in (
             ("batch_size", 1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from brainmtl.data.samples import Sample, read_sample
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation import metrics
 from brainmtl.inference.decision import decide_many
+from brainmtl.inference.network import autocast
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import clean_slice
 from brainmtl.inference.tta import Predicted, predict_modes
@@ -112,12 +112,7 @@ def forward(
     """
     import torch
 
-    autocast = (
-        torch.autocast(images.device.type, dtype=torch.bfloat16)
-        if precision == "bf16"
-        else nullcontext()
-    )
-    with torch.inference_mode(), autocast:
+    with torch.inference_mode(), autocast(images.device.type, precision):
         output = model(images)
     probability = output.cls.float().softmax(dim=1)[:, 1]
     pixels = output.seg.float().sigmoid()[:, 0]

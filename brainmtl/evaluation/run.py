@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.data.geometry import voxel_volume_ml
 from brainmtl.data.manifest import display_name, manifest_hash
 from brainmtl.evaluation import selection
-from brainmtl.evaluation.cases import CaseRule, original_mask, save_case_masks, score_case
+from brainmtl.evaluation.cases import original_mask, save_case_masks, score_case
 from brainmtl.evaluation.evidence import Evidence, publish
 from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
@@ -19,7 +19,7 @@ from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.evaluation.showcase import draw_cases, show
 from brainmtl.files import sha256
 from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import clean_volume
+from brainmtl.inference.postprocess import clean_assembled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,14 +123,13 @@ def predict_cases(
     """Lines of predictions.csv and cases.csv, seconds per source; one case in memory at a time."""
     evidence = Evidence([], [])
     seconds: dict[str, float] = {}
-    rule = CaseRule(point.seg_gate, point.threshold, point.limit_ml, point.limit_voxels)
     predictions = predict_split(model, data_dir, frame, point=point, **network)
     before = time.perf_counter()
     for (source, _), group in groupby(predictions, key=lambda p: (p.row.source, p.row.case_id)):
         slices = list(group)
         evidence.rows += [prediction.record() for prediction in slices]
         mask = _case_mask(slices, point)
-        case = score_case(slices, mask, data_dir, rule)
+        case = score_case(slices, mask, data_dir, point)
         if case is not None:
             evidence.cases.append(case)
         if mask_dir is not None:
@@ -144,9 +143,9 @@ def predict_cases(
 def _case_mask(slices: Sequence[Prediction], point: OperatingPoint) -> np.ndarray:
     mask = original_mask(slices)
     geometry = slices[0].geometry
-    if geometry.volume is None or not point.postprocess.min_component_ml:
+    if geometry.volume is None:
         return mask
-    return clean_volume(mask, point.postprocess, voxel_volume_ml(geometry)).astype(mask.dtype)
+    return clean_assembled(mask, point.postprocess, voxel_volume_ml(geometry))
 
 
 def _add_sections(

@@ -45,7 +45,7 @@ def bare_card(
 ) -> tuple[dict[str, Any], str]:
     """(card, its Markdown) of a model without a fitting evaluation: no metrics, and a remark on that."""
     from brainmtl.evaluation.card import build_card
-    from brainmtl.evaluation.report.bands import load_bands
+    from brainmtl.inference.bands import load_bands
 
     remark = (
         "No evaluation of this checkpoint with this operating point was found beside it: nothing is "

@@ -15,11 +15,16 @@ from brainmtl.data.sources.walk import walk_files
 from brainmtl.errors import BrainMTLError, DataError
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import is_dicom
-from brainmtl.inference.results import Failure, ImageResult, VolumeResult, mask_nifti, mask_png
+from brainmtl.inference.results import (
+    Failure,
+    ImageResult,
+    VolumeResult,
+    mask_nifti,
+    mask_png,
+    png_bytes,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brainmtl.inference.predictor import MultiTaskPredictor
 
 IMAGE, VOLUME, DICOM = "image", "volume", "dicom"
@@ -196,7 +201,7 @@ def _image_files(item: Item, result: ImageResult, out_dir: Path, overlays: bool)
     for column, (draw, content) in pictures.items():
         if content is not None:
             found[column] = f"{column}/{item.id}.png"
-            _write(out_dir / found[column], _png(draw(luminance, content)))
+            _write(out_dir / found[column], png_bytes(draw(luminance, content)))
     return found
 
 
@@ -209,16 +214,6 @@ def write_predictions(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(lines)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    from io import BytesIO
-
-    from PIL import Image
-
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -47,12 +47,11 @@ def gradcam(model: MultiTaskModel, images: Tensor) -> Tensor:
     import torch
 
     from brainmtl.models.blocks import check_image_batch
-    from brainmtl.models.multitask import pad_to_multiple
 
     _require_eval(model)
     check_image_batch(images, model.encoder.in_channels)
     with torch.no_grad():
-        features = model.encoder(pad_to_multiple(images, model.encoder.size_multiple))
+        features = model.encode(images)
     height, width = images.shape[-2:]
     return gradcam_from_features(model, features[-1], (height, width))
 

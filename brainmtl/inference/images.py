@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry, pixel_area_mm2, resize
+from brainmtl.data.geometry import pixel_area_mm2
 from brainmtl.data.preprocess import PreparedSlice, preprocess_slice
 from brainmtl.errors import DataError
-from brainmtl.evaluation.report.bands import Band, band_of
+from brainmtl.inference.bands import Band, band_of
 from brainmtl.inference.decision import Decision, decide
 from brainmtl.inference.gradcam import head_mask, heat_shares
 from brainmtl.inference.input_check import ImageLike, Picture, read_picture, refuse
@@ -179,20 +179,7 @@ def _segmentation(job: Job, pixels: np.ndarray, point: OperatingPoint) -> Segmen
 
 def _explain(job: Job, heat: np.ndarray) -> None:
     job.heat_outside = heat_shares(heat, head_mask(job.prepared.image)).outside_head
-    job.gradcam = heat_to_plane(heat, job.prepared.geometry)
-
-
-def heat_to_plane(heat: np.ndarray, geometry: SliceGeometry) -> np.ndarray:
-    """A map on the prepared grid (256, 256) in the geometry of the picture: float32 (H, W).
-
-    0 where the frame of preparation does not reach; values stay in the range of the map and 0.
-    """
-    r0, r1, c0, c1 = geometry.crop
-    top, bottom, left, right = geometry.padding
-    square = resize(heat.astype(np.float32), (r1 - r0 + top + bottom, c1 - c0 + left + right))
-    plane = np.zeros(geometry.plane_shape, dtype=np.float32)
-    plane[r0:r1, c0:c1] = square[top : top + r1 - r0, left : left + c1 - c0]
-    return plane
+    job.gradcam = job.prepared.geometry.to_plane(heat)
 
 
 def thresholds(point: OperatingPoint) -> dict[str, float]:

@@ -68,7 +68,7 @@ def read_picture(image: ImageLike) -> Picture:
         raise TypeError(
             f"{type(image).__name__} is no picture: give bytes, a path, a PIL image or an array"
         )
-    luminance = image_io._luminance(values)
+    luminance = image_io.luminance_of(values)
     if not np.isfinite(luminance).all():
         raise InputError("not_finite", "the picture holds NaN or infinite values: export it again")
     return Picture(luminance, _coloured_share(values), digest, name)
@@ -131,7 +131,7 @@ def _read_file(path: Path) -> bytes:
 def _from_bytes(data: bytes | bytearray) -> np.ndarray:
     _check_header(bytes(data[:512]), data)
     try:
-        values, _ = image_io._read(BytesIO(data))
+        values, _ = image_io.decode(BytesIO(data))
     except DataError as error:
         raise _damaged(error) from error
     return values
@@ -187,7 +187,7 @@ def _from_pil(image: Image.Image) -> tuple[np.ndarray, str]:
         raise _animated()
     try:
         image.load()
-        values = image_io._upright(image_io._pixels(image), image_io._orientation(image))
+        values = image_io.pixels_of(image)
     except Exception as error:
         raise _damaged(error) from error
     values = np.ascontiguousarray(values)

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from brainmtl.models.multitask import MultiTaskModel
 
 
+def autocast(device: str, precision: str) -> AbstractContextManager:
+    """bfloat16 autocast where ``precision`` is "bf16" on ``device`` (such as cuda:0), else nothing."""
+    import torch
+
+    if precision == "bf16":
+        return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """What one encoder pass leaves: ``probability`` (B,) raw P(tumour), ``pooled`` (B, F) the
@@ -55,14 +64,12 @@ class Network:
         """
         import torch
 
-        from brainmtl.models.multitask import pad_to_multiple
-
         flipped = tta == "flip"
         with torch.inference_mode(), self._autocast():
             batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
             if flipped:
                 batch = torch.cat([batch, batch.flip(-1)])
-            features = self.model.encoder(pad_to_multiple(batch, self.model.encoder.size_multiple))
+            features = self.model.encode(batch)
             logits = self.model.head(features[-1])
         n = len(images)
         probability = logits.float().softmax(dim=1)[:, TUMOUR].cpu().numpy()
@@ -105,8 +112,4 @@ class Network:
         return gradcam_from_features(self.model, bottleneck, encoded.size).cpu().numpy()
 
     def _autocast(self) -> AbstractContextManager:
-        import torch
-
-        if self.precision == "bf16":
-            return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+        return autocast(self.device, self.precision)

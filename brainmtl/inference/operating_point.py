@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.files import sha256, write_json
@@ -22,6 +22,20 @@ VERSION = 1
 SUFFIX = ".operating_point.json"
 DEFAULT_SEG_GATE = 0.3
 SPLIT = "val"
+
+
+class PatientRule(NamedTuple):
+    """``volume`` outlined on slices called tumour, its ``unit`` (ml, or voxels where no spacing is
+    known), and the ``limit`` above which the patient is called."""
+
+    volume: float
+    unit: str
+    limit: float
+
+    @property
+    def call(self) -> bool:
+        """Whether the patient is called to have tumour."""
+        return self.volume > self.limit
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,12 @@ class OperatingPoint:
             return self
         remark = f"Set by hand: {', '.join(differing)}."
         return replace(self, **new, remarks=(*self.remarks, remark))
+
+    def patient_rule(self, voxels: int, voxel_ml: float | None) -> PatientRule:
+        """The rule on a volume that outlines ``voxels`` on the slices called tumour."""
+        if voxel_ml is None:
+            return PatientRule(voxels, "voxels", self.limit_voxels)
+        return PatientRule(voxels * voxel_ml, "ml", self.limit_ml)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for JSON, with the version of the format."""

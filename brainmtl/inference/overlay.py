@@ -7,6 +7,7 @@ from scipy import ndimage
 
 CONTOUR = (255, 127, 14)  # the colour of predictions in the evaluation's figures
 HEAT_OPACITY = 0.6
+STRIP_ROWS = 256  # mixed at a time: 40 megapixels at once would take 4 GB
 
 
 def grey_picture(luminance: np.ndarray) -> np.ndarray:
@@ -29,7 +30,10 @@ def heat_overlay(luminance: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3): the picture under ``heat`` (H, W) in [0, 1], the hotter the less transparent."""
     from matplotlib import colormaps
 
-    colours = colormaps["inferno"](heat)[..., :3] * 255
-    opacity = HEAT_OPACITY * heat[..., None]
-    mixed = (1 - opacity) * grey_picture(luminance) + opacity * colours
-    return np.rint(mixed).astype(np.uint8)
+    picture = grey_picture(luminance)
+    for start in range(0, len(picture), STRIP_ROWS):
+        rows = slice(start, start + STRIP_ROWS)
+        colours = colormaps["inferno"](heat[rows])[..., :3] * 255
+        opacity = HEAT_OPACITY * heat[rows, :, None]
+        picture[rows] = np.rint((1 - opacity) * picture[rows] + opacity * colours)
+    return picture

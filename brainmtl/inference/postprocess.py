@@ -104,6 +104,18 @@ def clean_volume(
     return remove_small(filled, min_component_voxels(options, voxel_ml))
 
 
+def clean_assembled(
+    mask: np.ndarray, options: PostprocessOptions, voxel_ml: float | None = None
+) -> np.ndarray:
+    """Mask uint8 {0, 1} of a volume assembled from cleaned slices, as evaluated and as served.
+
+    Cleaned in 3-D where ``min_component_ml`` asks for it, untouched otherwise.
+    """
+    if not options.min_component_ml:
+        return mask
+    return clean_volume(mask, options, voxel_ml).astype(mask.dtype)
+
+
 def min_component_voxels(options: PostprocessOptions, voxel_ml: float | None = None) -> int:
     """The smallest number of voxels whose volume reaches ``min_component_ml``; see clean_volume."""
     voxels = options.min_component_ml / (voxel_ml or DEFAULT_VOXEL_ML)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.errors import ConfigError
-from brainmtl.evaluation.report.bands import check_bands, load_bands
+from brainmtl.inference.bands import check_bands, load_bands
 from brainmtl.inference.images import Served, predict_jobs, read_job
 from brainmtl.inference.input_check import ImageLike
 from brainmtl.inference.model_folder import ModelFolder, read_model_folder
@@ -63,6 +63,11 @@ class MultiTaskPredictor:
             bands=check_bands(bands) if bands else load_bands(),
             standing=_standing_warnings(self.info),
         )
+
+    @property
+    def network(self) -> Network:
+        """The network that answers."""
+        return self._served.network
 
     @classmethod
     def from_folder(

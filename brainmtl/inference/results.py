@@ -230,12 +230,12 @@ class ModelInfo:
 
 def mask_png(mask: np.ndarray) -> bytes:
     """A mask {0, 1} (H, W) as PNG bytes, 0 and 255."""
-    return _png((mask > 0).astype(np.uint8) * 255)
+    return png_bytes((mask > 0).astype(np.uint8) * 255)
 
 
 def heat_png(heat: np.ndarray) -> bytes:
     """A heat map (H, W) in [0, 1] as the bytes of an 8-bit grey PNG."""
-    return _png(np.rint(heat * 255).astype(np.uint8))
+    return png_bytes(np.rint(heat * 255).astype(np.uint8))
 
 
 def mask_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
@@ -249,7 +249,8 @@ def mask_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Pixels uint8 (H, W) or (H, W, 3) as the bytes of a PNG file."""
     from PIL import Image
 
     stream = BytesIO()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from brainmtl.data.sources.nifti import is_nifti, read_nifti
 from brainmtl.errors import DataError
+from brainmtl.files import sha256
 from brainmtl.inference.results import InputError, Reason
 
 # 512 x 512 x 512: above any clinical scan of a head. As float32 that is 512 MiB.
@@ -20,6 +21,7 @@ MAX_VOXELS = 2**27
 # Scans with an empty background reach 30 to 1; zeros, which bombs are made of, reach 1000.
 MAX_GZIP_RATIO = 250
 GZIP_MAGIC = b"\x1f\x8b"
+HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +56,43 @@ def read_volume(path: Path) -> VolumeInput:
         volume = read_nifti(path)
     except DataError as error:
         raise InputError("unreadable", str(error)) from error
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return VolumeInput(volume.array, volume.affine, digest.hexdigest(), str(path))
+    return VolumeInput(volume.array, volume.affine, sha256(path), str(path))
+
+
+class Announced(NamedTuple):
+    """What a NIfTI header says: its own length in bytes, ``shape`` and ``dtype`` of the voxels, and
+    the byte ``offset`` from which they stand."""
+
+    length: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+
+
+def announced(start: bytes) -> Announced | None:
+    """The header that a file begins with, from its first HEADER_BYTES (or all that it has).
+
+    None where it is no single-file NIfTI.
+
+    Raises:
+        ValueError: the header is invalid; says why.
+    """
+    from nibabel import Nifti1Header, Nifti2Header
+
+    for kind, length in ((Nifti1Header, 348), (Nifti2Header, HEADER_BYTES)):
+        if len(start) >= length and kind.may_contain_header(start):
+            try:
+                header = kind(start[:length], check=True)
+                shape = tuple(int(n) for n in header.get_data_shape())
+                dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
+            except Exception as error:  # nibabel raises many kinds on bytes that are no header
+                raise ValueError(str(error)) from error
+            return Announced(length, shape, dtype, offset)
+    return None
 
 
 def _check_header(path: Path) -> None:
     """Refuse by the first bytes alone: another format, sizes that no scan has, bombs."""
-    from nibabel import Nifti1Header, Nifti2Header
-
     packed = path.name.lower().endswith(".gz")
     try:
         with path.open("rb") as raw:
@@ -73,24 +101,20 @@ def _check_header(path: Path) -> None:
                 raise InputError("unreadable", f"{path}: its name and its content differ in gzip")
             raw.seek(0)
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            start = stream.read(540)
+            start = stream.read(HEADER_BYTES)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError("truncated", f"{path} is cut off or damaged: send it again") from error
-    for kind, length in ((Nifti1Header, 348), (Nifti2Header, 540)):
-        if len(start) >= length and kind.may_contain_header(start):
-            try:
-                header = kind(start[:length], check=True)
-                shape = tuple(int(n) for n in header.get_data_shape())
-                dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
-            except Exception as error:
-                raise InputError("unreadable", f"{path}: invalid header ({error})") from error
-            return _check_announced(path, shape, dtype, offset, packed)
-    raise InputError("unreadable", f"{path} is no single-file NIfTI volume: export it again")
+    try:
+        found = announced(start)
+    except ValueError as error:
+        raise InputError("unreadable", f"{path}: invalid header ({error})") from error
+    if found is None:
+        raise InputError("unreadable", f"{path} is no single-file NIfTI volume: export it again")
+    _check_announced(path, found, packed)
 
 
-def _check_announced(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int, packed: bool
-) -> None:
+def _check_announced(path: Path, found: Announced, packed: bool) -> None:
+    _, shape, dtype, offset = found
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:

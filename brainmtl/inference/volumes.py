@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainmtl.data.cases import SliceRecord, prepare_slices
 from brainmtl.data.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
-from brainmtl.data.preprocess import PreparedSlice, frame_volume, preprocess_slice
 from brainmtl.data.sources.nifti import Volume, oriented_case
 from brainmtl.errors import DataError
 from brainmtl.inference.decision import Decision, decide
 from brainmtl.inference.images import MAX_BATCH, Timer, thresholds
-from brainmtl.inference.postprocess import clean_slice, clean_volume
+from brainmtl.inference.postprocess import clean_assembled, clean_slice
 from brainmtl.inference.results import (
     NO_TUMOUR,
     TUMOUR,
@@ -26,7 +26,6 @@ from brainmtl.inference.results import (
 from brainmtl.inference.volume_files import VolumeInput
 
 if TYPE_CHECKING:
-    from brainmtl.data.records import Case
     from brainmtl.inference.images import Served
     from brainmtl.inference.operating_point import OperatingPoint
 
@@ -62,7 +61,7 @@ def predict_volume(
     try:
         with timer.step("preprocess"):
             case = oriented_case([Volume(Path(volume.name), volume.array, volume.affine)], None)
-            slices = _prepare(case)
+            slices, _ = prepare_slices(case)
     except DataError as error:
         reason = Reason("no_head", f"No head can be found in the volume: {error}.")
         return _abstained(served, volume, reason, point, timer)
@@ -80,32 +79,15 @@ def predict_volume(
     return _result(served, volume, found, point, timer, share)
 
 
-def _prepare(case: Case) -> list[tuple[int, PreparedSlice]]:
-    """(position in the file, prepared slice) of the slices that show brain, as preparation has them."""
-    frame = frame_volume(case.image[0], case.spacing_mm, case.volume)
-    found = []
-    for k in frame.slices:
-        try:
-            prepared = preprocess_slice(
-                case.image[:, :, :, k], frame.foreground[:, :, k], frame.slice_geometry(k)
-            )
-        except DataError:  # an empty or constant slice at the end of a volume
-            continue
-        found.append((case.positions[k], prepared))
-    if not found:
-        raise DataError("no slice shows any brain")
-    return found
-
-
 def _run(
     served: Served,
-    slices: list[tuple[int, PreparedSlice]],
+    slices: list[SliceRecord],
     point: OperatingPoint,
     found: _Found,
     timer: Timer,
 ) -> None:
     with timer.step("encoder"):
-        images = np.stack([prepared.image for _, prepared in slices])
+        images = np.stack([one.prepared.image for one in slices])
         encoded = served.network.encode(images, point.tta)
         scores = served.scores(encoded)
     decisions = [decide(float(raw), point) for raw in encoded.probability]
@@ -120,8 +102,8 @@ def _run(
         with timer.step("postprocess"):
             for k, own in zip(chosen, pixels, strict=True):
                 masks[k] = clean_slice(own >= point.seg_threshold, point.postprocess)
-    found.geometries += [prepared.geometry for _, prepared in slices]
-    found.positions += [position for position, _ in slices]
+    found.geometries += [one.prepared.geometry for one in slices]
+    found.positions += [one.position for one in slices]
     found.decisions += decisions
     found.unlike += [served.unlike(score) for score in scores]
     found.masks += masks
@@ -155,10 +137,7 @@ def _result(
         for geometry, decision in zip(found.geometries, found.decisions, strict=True)
         if decision.label == 1
     )
-    rule_volume, limit = (
-        (called, point.limit_voxels) if voxel_ml is None else (called * voxel_ml, point.limit_ml)
-    )
-    label = TUMOUR if rule_volume > limit else NO_TUMOUR
+    label = TUMOUR if point.patient_rule(called, voxel_ml).call else NO_TUMOUR
     return VolumeResult(
         slices=slices,
         probability=max(one.probability for one in slices),
@@ -185,8 +164,7 @@ def _served_mask(
     geometry = found.geometries[0]
     voxel_ml = voxel_volume_ml(geometry)
     mask = assemble_volume(found.geometries, found.masks)
-    if point.postprocess.min_component_ml:
-        mask = clean_volume(mask, point.postprocess, voxel_ml).astype(np.uint8)
+    mask = clean_assembled(mask, point.postprocess, voxel_ml)
     display = geometry.volume.orient(mask).copy()
     below = [
         own.slice_index

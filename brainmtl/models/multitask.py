@@ -48,10 +48,15 @@ class MultiTaskModel(CountedModule):
             raise ConfigError("nothing to compute: set do_seg=True, do_cls=True or both")
         check_image_batch(x, self.encoder.in_channels)
         height, width = x.shape[-2:]
-        features = self.encoder(pad_to_multiple(x, self.encoder.size_multiple))
+        features = self.encode(x)
         seg = self.decoder(features)[..., :height, :width] if do_seg else None
         cls = self.head(features[-1]) if do_cls else None
         return MultiTaskOutput(seg=seg, cls=cls)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of every level for images (B, C, H, W) of any size, padded inside; the last is
+        the bottleneck, which the head takes."""
+        return self.encoder(pad_to_multiple(x, self.encoder.size_multiple))
 
     @property
     def trainable_parts(self) -> frozenset[str]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
-from brainmtl.inference.results import DISCLAIMER, ImageResult, ModelInfo, VolumeResult, mask_png
+from brainmtl.inference.results import (
+    DISCLAIMER,
+    ImageResult,
+    ModelInfo,
+    VolumeResult,
+    mask_png,
+    png_bytes,
+)
 from brainmtl.serve.errors import ApiError
 from brainmtl.serve.schemas import ModelAnswer, PictureAnswer, VolumeAnswer
 
 JSON, PNG = "application/json", "image/png"
-STRIP_ROWS = 256  # heat_overlay of 40 megapixels at once would take 4 GB
 
 
 def choose_type(accept: str | None, offers: tuple[str, ...]) -> str:
@@ -110,19 +115,8 @@ def picture_png(data: bytes, result: ImageResult) -> bytes:
 
 
 def overlay_png(data: bytes, heat: np.ndarray) -> bytes:
-    """:func:`brainmtl.inference.overlay.heat_overlay` as PNG bytes, mixed strip by strip."""
-    from matplotlib import colormaps
-    from PIL import Image
-
+    """:func:`brainmtl.inference.overlay.heat_overlay` of an encoded picture, as PNG bytes."""
     from brainmtl.inference.input_check import read_picture
-    from brainmtl.inference.overlay import HEAT_OPACITY, grey_picture
+    from brainmtl.inference.overlay import heat_overlay
 
-    picture = grey_picture(read_picture(data).luminance)
-    for start in range(0, len(picture), STRIP_ROWS):
-        rows = slice(start, start + STRIP_ROWS)
-        colours = colormaps["inferno"](heat[rows])[..., :3] * 255
-        opacity = HEAT_OPACITY * heat[rows, :, None]
-        picture[rows] = np.rint((1 - opacity) * picture[rows] + opacity * colours)
-    stream = BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
-    return stream.getvalue()
+    return png_bytes(heat_overlay(read_picture(data).luminance, heat))

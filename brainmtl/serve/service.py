@@ -73,16 +73,13 @@ class Service:
     def _predictor(self) -> MultiTaskPredictor:
         import torch
 
-        from brainmtl.evaluation.predict import choose_device
-        from brainmtl.inference.model_folder import newest_model_folder, read_model_folder
-        from brainmtl.inference.network import Network
+        from brainmtl.inference.model_folder import newest_model_folder
         from brainmtl.inference.predictor import MultiTaskPredictor
         from brainmtl.serve.warmup import warm_up
 
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)  # in the thread that computes
-        contents = read_model_folder(self.settings.model_dir or newest_model_folder())
-        device, precision = choose_device("auto"), "32"
-        predictor = MultiTaskPredictor(contents, device, precision)
-        warm_up(predictor, Network(contents.model, device, precision))
+        folder = self.settings.model_dir or newest_model_folder()
+        predictor = MultiTaskPredictor.from_folder(folder)
+        warm_up(predictor)
         return predictor

@@ -12,7 +12,12 @@ import zlib
 from io import BufferedWriter, BytesIO
 from pathlib import Path
 
-from brainmtl.inference.volume_files import GZIP_MAGIC, MAX_GZIP_RATIO
+from brainmtl.inference.volume_files import (
+    GZIP_MAGIC,
+    HEADER_BYTES,
+    MAX_GZIP_RATIO,
+    announced,
+)
 from brainmtl.serve.errors import ApiError
 
 BLOCK = 1 << 20
@@ -35,7 +40,7 @@ def write_volume(data: bytes, folder: Path) -> Path:
     packed = data.startswith(GZIP_MAGIC)
     try:
         with _open(data, packed) as stream:
-            header_bytes, size = _announced(stream.read(540))  # of NIfTI-2; NIfTI-1 has 348
+            header_bytes, size = _announced(stream.read(HEADER_BYTES))
         if packed and size > MAX_GZIP_RATIO * len(data):
             raise ApiError(
                 413,
@@ -76,31 +81,25 @@ def _copy(
 
 def _announced(start: bytes) -> tuple[int, int]:
     """Bytes of the header, and of the unpacked file up to the last voxel."""
-    from nibabel import Nifti1Header, Nifti2Header
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.wrapstruct import WrapStructError
-
-    for kind, length in ((Nifti1Header, 348), (Nifti2Header, 540)):
-        if len(start) < length or not kind.may_contain_header(start):
-            continue
-        try:
-            header = kind(start[:length], check=True)
-            shape = tuple(map(int, header.get_data_shape()))
-            offset, itemsize = int(header["vox_offset"]), header.get_data_dtype().itemsize
-        except (WrapStructError, HeaderDataError, ValueError, KeyError, OverflowError) as error:
-            raise _unusable("bad_header", f"The NIfTI header is invalid ({error}).") from error
-        if min(shape, default=0) < 1 or not 0 <= offset <= MAX_OFFSET:
-            what = f"shape {shape}, voxels from byte {offset}"
-            raise _unusable("bad_header", f"The NIfTI header is invalid ({what}).")
-        if math.prod(shape) > MAX_VOXELS:
-            what = " x ".join(map(str, shape))
-            raise ApiError(
-                413,
-                "too_large",
-                f"The header announces {what} voxels, more than {MAX_VOXELS:,}: crop the volume.",
-            )
-        return length, max(offset, length + 4) + math.prod(shape) * itemsize
-    raise ApiError(415, "not_nifti", "The file is no NIfTI volume: send one .nii or .nii.gz file.")
+    try:
+        found = announced(start)
+    except ValueError as error:
+        raise _unusable("bad_header", f"The NIfTI header is invalid ({error}).") from error
+    if found is None:
+        detail = "The file is no NIfTI volume: send one .nii or .nii.gz file."
+        raise ApiError(415, "not_nifti", detail)
+    length, shape, dtype, offset = found
+    if min(shape, default=0) < 1 or not 0 <= offset <= MAX_OFFSET:
+        what = f"shape {shape}, voxels from byte {offset}"
+        raise _unusable("bad_header", f"The NIfTI header is invalid ({what}).")
+    if math.prod(shape) > MAX_VOXELS:
+        what = " x ".join(map(str, shape))
+        raise ApiError(
+            413,
+            "too_large",
+            f"The header announces {what} voxels, more than {MAX_VOXELS:,}: crop the volume.",
+        )
+    return length, max(offset, length + 4) + math.prod(shape) * dtype.itemsize
 
 
 def _unusable(reason: str, detail: str) -> ApiError:

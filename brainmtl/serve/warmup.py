@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from brainmtl.inference.predictor import MultiTaskPredictor
 
 
-def warm_up(predictor: MultiTaskPredictor, network: Network) -> None:
+def warm_up(predictor: MultiTaskPredictor) -> None:
     """Run the network on every batch size that requests cause, and the code around it once.
 
-    Args:
-        predictor: what will answer.
-        network: its network. A synthetic picture might be refused as unlike those of training, and
-            would then leave decoder and Grad-CAM cold.
+    The network also by itself: a synthetic picture might be refused as unlike those of training, and
+    would then leave decoder and Grad-CAM cold.
     """
     from brainmtl.inference.images import MAX_BATCH
 
     # Pictures alone and in the chunks of a batch; volumes.
-    _run(network, (*range(1, CHUNK + 1), MAX_BATCH), predictor.info.operating_point.tta)
+    _run(predictor.network, (*range(1, CHUNK + 1), MAX_BATCH), predictor.info.operating_point.tta)
     plane = _head()
     predictor.predict_image(_png(plane), include_gradcam=True)
     overlay_png(_png(plane), np.zeros(plane.shape, np.float32))

@@ -19,10 +19,11 @@ from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.samples import read_reference, read_sample, write_reference
 from brainmtl.errors import DataError
-from brainmtl.evaluation.cases import CaseRule, original_mask, score_case
+from brainmtl.evaluation.cases import original_mask, score_case
 from brainmtl.evaluation.predict import Prediction, forward
+from brainmtl.inference.operating_point import OperatingPoint
 
-RULE = CaseRule(gate=0.2, threshold=0.6, limit_ml=0.02, limit_voxels=30)
+RULE = OperatingPoint(seg_gate=0.2, threshold=0.6, limit_ml=0.02, limit_voxels=30)
 # The tiny network is as good as sure of everything: these spread over gate and threshold.
 CALIBRATED = (0.1, 0.9, 0.3, 0.7, 0.2, 0.6)
 CASES = [("phantom_brats", name) for name in ("A_1", "A_2", "B", "C", "D")] + [("lgg", "L")]
@@ -68,7 +69,7 @@ def test_line_of_a_volume(source: str, case_id: str, data_dir: Path, model: Any)
     ours, n = predicted > 0, truth.size
     assert ours.any()
     voxel_ml = None if affine is None else abs(np.linalg.det(np.array(affine)[:3, :3])) / 1000
-    gated, called = emptied(slices, RULE.gate), emptied(slices, RULE.threshold)
+    gated, called = emptied(slices, RULE.seg_gate), emptied(slices, RULE.threshold)
     assert 0 < called.sum() < gated.sum() < ours.sum()  # gate and threshold do something here
     volume = called.sum() * (voxel_ml or 1)
     expected = {

@@ -15,10 +15,11 @@ import simulated
 
 from brainmtl.data.manifest import display_name
 from brainmtl.errors import DataError
-from brainmtl.evaluation.report import Section, load_bands, write_report
+from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.report.text import number
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
+from brainmtl.inference.bands import load_bands
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 # Shown with other decimals, or as part of a sentence.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from brainmtl.errors import ConfigError
-from brainmtl.evaluation.report import Band, check_bands, load_bands
-from brainmtl.evaluation.report.bands import band_of, band_range, observed
+from brainmtl.evaluation.report.bands import band_range, observed
+from brainmtl.inference.bands import Band, band_of, check_bands, load_bands
 
 
 def entry(name: str, low: Any, high: Any, advice: str = "Read it.") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import forward
 from brainmtl.inference import calibration
 from brainmtl.inference.gradcam import gradcam
-from brainmtl.inference.images import HEAT_LIMIT, heat_to_plane, predict_jobs, read_job
+from brainmtl.inference.images import HEAT_LIMIT, predict_jobs, read_job
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import PostprocessOptions
@@ -127,7 +127,7 @@ def test_answers_are_those_of_evaluation(predictor: MultiTaskPredictor, photos: 
         assert found.segmentation.mask.dtype == np.uint8
         assert found.segmentation.area_px == mask.sum()
         assert found.segmentation.area_mm2 is None, "a photograph states no spacing"
-        heat = heat_to_plane(gradcam(model, image)[0].numpy(), prepared.geometry)
+        heat = prepared.geometry.to_plane(gradcam(model, image)[0].numpy())
         np.testing.assert_allclose(found.gradcam, heat, atol=1e-5)
         assert found.gradcam.shape == (height, width) and found.gradcam.dtype == np.float32
         assert found.band["low"] <= found.probability <= found.band["high"]
@@ -380,7 +380,7 @@ def test_heat_returns_to_the_place_it_came_from(shape: tuple[int, int]) -> None:
     geometry = frame_geometry(shape, box)
     rows, columns = np.indices((256, 256))
     heat = np.exp(-((rows - 120) ** 2 + (columns - 140) ** 2) / 400).astype(np.float32)
-    plane = heat_to_plane(heat, geometry)
+    plane = geometry.to_plane(heat)
     assert plane.shape == shape and plane.min() >= 0 and plane.max() <= 1
     # independently: a pixel of the picture sits at (its index - corner + 0.5) * scale - 0.5
     corner = (geometry.crop[0] - geometry.padding[0], geometry.crop[2] - geometry.padding[2])

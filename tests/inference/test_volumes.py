@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 import quick_model
 
+from brainmtl.data.cases import prepare_slices
 from brainmtl.data.samples import read_sample
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
-from brainmtl.evaluation.cases import CaseRule, original_mask, score_case
+from brainmtl.evaluation.cases import original_mask, score_case
 from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import OperatingPoint
@@ -25,7 +26,6 @@ from brainmtl.inference.postprocess import PostprocessOptions, clean_volume
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import InputError
 from brainmtl.inference.volume_files import MAX_VOXELS
-from brainmtl.inference.volumes import _prepare
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def slices(predictor: MultiTaskPredictor, phantom_dir: Path, case_id: str) -> li
     """What evaluation makes of the same case, from the prepared samples."""
     rows = quick_model.rows_of(phantom_dir, "test", "phantom_brats")
     rows = rows[rows["case_id"].astype(str) == case_id].sort_values("position")
-    model, point = predictor._served.network.model, predictor.info.operating_point
+    model, point = predictor.network.model, predictor.info.operating_point
     return list(predict_split(model, phantom_dir, rows, 16, point=point, progress=False))
 
 
@@ -64,7 +64,8 @@ def test_slices_are_bit_for_bit_those_of_preparation(
     rows = quick_model.rows_of(phantom_dir, "test", "phantom_brats")
     rows = rows[rows["case_id"].astype(str) == case_id]
     stored = {int(row.position): read_sample(phantom_dir / row.path) for row in rows.itertuples()}
-    prepared = dict(_prepare(oriented_case([read_nifti(nifti)], None)))
+    slices, _ = prepare_slices(oriented_case([read_nifti(nifti)], None))
+    prepared = {one.position: one.prepared for one in slices}
     assert set(prepared) <= set(stored) and len(prepared) >= 10
     for position, one in prepared.items():
         np.testing.assert_array_equal(one.image, stored[position].image)
@@ -104,7 +105,7 @@ def test_mask_and_verdict_are_those_of_evaluation(
     mask = original_mask(own)
     if cleaning.min_component_ml:
         mask = clean_volume(mask, cleaning, voxel_ml).astype(np.uint8)
-    rule = CaseRule(gate, max(gate, 0.5), limit, 0.0)
+    rule = replace(point, seg_gate=gate, threshold=max(gate, 0.5))
     expected = score_case(own, mask, phantom_dir, rule)
     assert expected is not None and len(own) == len(found.slices) > 10
     for ours, theirs in zip(found.slices, own, strict=True):

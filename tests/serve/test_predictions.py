@@ -115,13 +115,19 @@ def test_png_is_the_mask_or_the_overlay(app_client: TestClient, picture: bytes) 
 
 
 def test_overlay_in_strips_is_that_of_the_command_line(tumour_plane: np.ndarray) -> None:
-    from brainmtl.inference.overlay import heat_overlay
-    from brainmtl.serve.encoding import STRIP_ROWS, overlay_png
+    from matplotlib import colormaps
+
+    from brainmtl.inference.overlay import HEAT_OPACITY, STRIP_ROWS, grey_picture, heat_overlay
+    from brainmtl.serve.encoding import overlay_png
 
     plane = np.tile(tumour_plane, (7, 1))
     assert len(plane) > 2 * STRIP_ROWS
     heat = np.random.default_rng(0).random(plane.shape, dtype=np.float32)
-    expected = heat_overlay(plane.astype(np.float32), heat)
+    opacity = HEAT_OPACITY * heat[..., None]  # in one piece
+    colours = colormaps["inferno"](heat)[..., :3] * 255
+    luminance = plane.astype(np.float32)
+    expected = np.rint((1 - opacity) * grey_picture(luminance) + opacity * colours)
+    np.testing.assert_array_equal(heat_overlay(luminance, heat), expected)
     np.testing.assert_array_equal(pixels(overlay_png(encode(plane), heat)), expected)
 
 

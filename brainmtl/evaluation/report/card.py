@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainmtl.evaluation.report.bands import Band
 from brainmtl.evaluation.report.document import Block, bullets, chapter, heading, paragraph, table
 from brainmtl.evaluation.report.markdown import to_markdown
 from brainmtl.evaluation.report.operating import advice_table, operating_point
 from brainmtl.evaluation.report.overview import training_names
 from brainmtl.evaluation.report.text import described, number
 from brainmtl.evaluation.table import NOT_MEASURED
+from brainmtl.inference.bands import Band
 
 LABELS = {
     "classification.balanced_accuracy": "Balanced accuracy",

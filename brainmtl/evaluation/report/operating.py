@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from brainmtl.evaluation.report.bands import Band, band_range
+from brainmtl.evaluation.report.bands import band_range
 from brainmtl.evaluation.report.document import Block, heading, paragraph, table
 from brainmtl.evaluation.report.text import NOT_DEFINED, fraction, number
+from brainmtl.inference.bands import Band
 
 CANDIDATES = "candidates"
 LABELS = {
