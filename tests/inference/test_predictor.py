@@ -171,14 +171,18 @@ def test_the_gate_looks_at_calibrated_p(
     predictor: MultiTaskPredictor, model_dir: Path, photos: list[Path]
 ) -> None:
     """T moves P across the gate, raw P stays where it is."""
-    plain = with_point(predictor, model_dir, temperature=1.0)
-    hot = with_point(predictor, model_dir, temperature=8.0)
-    low = min(photos, key=lambda path: plain.predict_image(path).probability)
+    sure = with_point(predictor, model_dir, temperature=1.0)
+    low = min(photos, key=lambda path: sure.predict_image(path).probability)
+    raw = sure.predict_image(low).raw_probability
+    assert raw < 0.5
+    gate = (raw + 0.5) / 2  # T = 100 takes any P almost to 0.5
+    plain = with_point(predictor, model_dir, temperature=1.0, seg_gate=gate)
+    hot = with_point(predictor, model_dir, temperature=100.0, seg_gate=gate)
     before, after = plain.predict_image(low), hot.predict_image(low)
-    assert before.raw_probability == after.raw_probability < 0.3
-    assert before.probability < 0.3 <= after.probability
+    assert before.raw_probability == after.raw_probability == raw
+    assert before.probability < gate <= after.probability
     assert (before.segmentation.performed, after.segmentation.performed) == (False, True)
-    assert after.label == "no tumour" and after.thresholds["temperature"] == 8.0
+    assert after.label == "no tumour" and after.thresholds["temperature"] == 100.0
 
 
 def test_thresholds_of_a_call(predictor: MultiTaskPredictor, photos: list[Path]) -> None:
