@@ -1,15 +1,16 @@
-# make setup | demo | test | soak | lint | clean      (Python 3.11+ and make are all that must be there)
+# make setup | demo | serve | test | soak | lint | clean      (Python 3.11+ and make are all that must be there)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format clean
+.PHONY: help setup demo serve test soak lint format clean
 
 help:
 	@echo "make setup   build .venv and install brainmtl with its development tools (quick when done already)"
 	@echo "make demo    synthetic data in, three trained stages and a table of held-out figures out (minutes)"
+	@echo "make serve   service and page on this machine until Ctrl-C (without a model, a synthetic one is trained)"
 	@echo "make test    lint and all tests, with coverage"
 	@echo "make soak    the long counts that make test leaves out"
 	@echo "make format  let ruff format and fix what it can"
@@ -30,6 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	@$(BIN)/python -m brainmtl.walkthrough
+
+serve: setup
+	@$(BIN)/python -m brainmtl.demo
 
 # One process per core, one thread each; a file stays in one process, so that it shares its fixtures.
 test: setup lint

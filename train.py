@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
+from brainmtl.errors import BrainMTLError
+from brainmtl.sweeps.extras import require_extras
+from brainmtl.sweeps.failures import keep_going
+from brainmtl.training.rerun import expand
 
 
 @entry("train")
+@keep_going
 def main(cfg: DictConfig) -> float:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
     from brainmtl.training.curriculum import train
@@ -25,4 +32,9 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
+    require_extras(sys.argv[1:])
+    try:
+        sys.argv[1:] = expand(sys.argv[1:])
+    except BrainMTLError as error:
+        sys.exit(f"error: {error}")
     main()

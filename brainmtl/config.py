@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ CONF_DIR = PROJECT_ROOT / "conf"
 # Defaults such as outputs/ and data/processed lie in the project, wherever a command is started;
 # paths that the user types are relative to where they type them, as everywhere.
 OmegaConf.register_new_resolver("project", lambda path: str(PROJECT_ROOT / path), replace=True)
+
+# monai imports optuna where it is installed, whose migrations announce each of their plugins.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:

@@ -17,10 +17,13 @@ from brainmtl.training.precision import resolve_precision
 from brainmtl.training.stages import stage_configs
 
 GROUPS = (
+    "adversary",
     "augmentation",
+    "balance",
     "callbacks",
     "data",
     "experiment",
+    "launcher",
     "loader",
     "logger",
     "loss",
@@ -29,6 +32,7 @@ GROUPS = (
     "precision",
     "scheduler",
     "stage",
+    "sweep",
     "trainer",
 )
 EVALUATION_GROUPS = ("bands", "postprocess", "tta")

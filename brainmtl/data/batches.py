@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -59,6 +60,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self._first_batch = 0
         self._draws = [
             PoolDraws(p, i, seed, slice_stride, balance_labels, balance_sources)
             for i, p in enumerate(pools)
@@ -78,6 +80,13 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self.epoch = int(epoch)
+
+    def start_at(self, batch: int) -> None:
+        """Leave out the first ``batch`` batches of the next iteration, and of that one alone.
+
+        The length stays that of a whole epoch.
+        """
+        self._first_batch = int(batch)
 
     def draws(self, epoch: int | None = None) -> list[np.ndarray]:
         """Dataset indices that ``epoch`` (default: the current one) draws, one array per pool."""
@@ -112,7 +121,8 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
             )
         repeat = [occurrence(indices) for indices in draws]
         ends = np.cumsum(self._counts, axis=0)
-        for batch in self._own_batches():
+        first, self._first_batch = self._first_batch, 0
+        for batch in islice(self._own_batches(), first, None):
             keys: list[SampleKey] = []
             for number, end in enumerate(ends[batch].tolist()):
                 part = slice(end - int(self._counts[batch, number]), end)

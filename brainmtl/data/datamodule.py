@@ -165,9 +165,13 @@ class MultiTaskDataModule(pl.LightningDataModule):
         assert self._batches is not None
         return self._batches
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose what the next pass over the training loader draws (Lightning calls it itself)."""
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose what the next pass over the training loader draws, and the batch it begins with.
+
+        Lightning chooses the epoch itself, but in a resumed run only after the workers have begun.
+        """
         self.train_batches.set_epoch(epoch)
+        self.train_batches.start_at(first_batch)
 
     def class_weights(self, sources: Sequence[str] | None = None) -> torch.Tensor:
         """Inverse-frequency weights (2,) float32 of "no tumour" and "tumour", of mean 1.

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from brainmtl.errors import ConfigError
 
 NORMS = ("batch", "group", "instance")
-STEMS = ("conv", "space_to_depth")
+# Stem -> side of the square of pixels that it folds into channels.
+STEMS = {"conv": 1, "space_to_depth": 2, "space_to_depth_4": 4}
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from brainmtl.models.blocks import ConvBlock, CountedModule, check_shape_options
+from brainmtl.models.blocks import STEMS, ConvBlock, CountedModule, check_shape_options
 
 
 class UpBlock(nn.Module):
@@ -23,8 +23,8 @@ class UpBlock(nn.Module):
 class UNetDecoder(CountedModule):
     """U-Net expanding path: the encoder's feature maps -> mask logits (B, out_channels, H, W).
 
-    base_filters, depth and stem must be those of the encoder. With stem="space_to_depth" the last
-    stage predicts four logits per position and unfolds them to the full resolution (sub-pixel
+    base_filters, depth and stem must be those of the encoder. With a folding stem the last
+    stage predicts fold^2 logits per position and unfolds them to the full resolution (sub-pixel
     convolution, Shi et al. 2016).
     """
 
@@ -41,7 +41,7 @@ class UNetDecoder(CountedModule):
         self.base_filters = base_filters
         self.depth = depth
         self.stem = stem
-        self.fold = 2 if stem == "space_to_depth" else 1
+        self.fold = STEMS[stem]
         widths = [base_filters * 2**level for level in range(depth + 1)]
         self.blocks = nn.ModuleList(
             UpBlock(widths[level + 1], widths[level], norm) for level in reversed(range(depth))

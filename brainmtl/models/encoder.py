@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainmtl.models.blocks import (
+    STEMS,
     ConvBlock,
     CountedModule,
     check_image_batch,
@@ -20,8 +21,9 @@ class UNetEncoder(CountedModule):
     base_filters * 2**k channels at H / 2**k. H and W must be multiples of `size_multiple`
     (MultiTaskModel pads for that).
 
-    stem="space_to_depth" first folds every 2x2 square of pixels into channels, so that all levels
-    run at half the resolution, with the same weights' count and a quarter of the arithmetic.
+    stem="space_to_depth" first folds every 2x2 square of pixels into channels ("space_to_depth_4":
+    every 4x4 square), so that all levels run at half (a quarter of) the resolution, with nearly the
+    same number of weights and a quarter (a sixteenth) of the arithmetic.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class UNetEncoder(CountedModule):
         self.base_filters = base_filters
         self.depth = depth
         self.stem = stem
-        self.fold = 2 if stem == "space_to_depth" else 1
+        self.fold = STEMS[stem]
         self.size_multiple = self.fold * 2**depth
         self.feature_channels = tuple(base_filters * 2**level for level in range(depth + 1))
         inputs = (in_channels * self.fold**2, *self.feature_channels)
@@ -55,7 +57,7 @@ class UNetEncoder(CountedModule):
     def forward(self, x: Tensor) -> list[Tensor]:
         check_image_batch(x, self.in_channels)
         if self.fold > 1:
-            x = F.pixel_unshuffle(x, self.fold)  # (B, C, H, W) -> (B, 4C, H/2, W/2)
+            x = F.pixel_unshuffle(x, self.fold)  # (B, C, H, W) -> (B, fold^2 C, H/fold, W/fold)
         features: list[Tensor] = []
         for level, block in enumerate(self.blocks):
             x = block(x if level == 0 else F.max_pool2d(x, kernel_size=2))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,15 @@ from brainmtl.models import create_multi_task_model
 from brainmtl.models.multitask import MultiTaskModel
 
 PREFIX = "model."
+# What reading a damaged archive can raise, beside errors of values and of the system.
+ZIP = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this project with ``weights_only=True``, on the CPU.
 
     Raises:
-        DataError: missing, truncated, or written by something else.
+        DataError: missing, damaged, or written by something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -27,8 +32,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: no such checkpoint; give a best.ckpt or last.ckpt of a run in outputs/"
         )
     try:
+        _verify(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, *ZIP) as error:
         raise DataError(
             f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]})"
         ) from error
@@ -39,6 +45,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     ):
         raise DataError(f"{path} is no checkpoint of brainmtl: it lacks the run's description")
     return checkpoint
+
+
+def _verify(path: Path) -> None:
+    """Compare the file with the CRC-32 of its records, which torch writes and does not look at."""
+    if not zipfile.is_zipfile(path):
+        raise EOFError("it is no archive of torch, or cut off")
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise EOFError(f"its checksum does not hold: {damaged} is damaged")
 
 
 def load_model(path: str | Path) -> tuple[MultiTaskModel, dict[str, Any]]:
@@ -56,6 +72,18 @@ def load_model(path: str | Path) -> tuple[MultiTaskModel, dict[str, Any]]:
 
 def load_weights(model: MultiTaskModel, state_dict: dict[str, Any], origin: str) -> str:
     """Copy all weights into ``model``; returns what was loaded, in words.
+
+    Raises:
+        ConfigError: as :func:`check_fit`.
+    """
+    weights = check_fit(model, state_dict, origin)
+    model.load_state_dict(weights)
+    parts = sorted({key.split(".")[0] for key in weights})
+    return f"{len(weights)} tensors ({', '.join(parts)}) from {origin}"
+
+
+def check_fit(model: MultiTaskModel, state_dict: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The weights of ``model`` in a checkpoint's ``state_dict``; nothing is copied.
 
     Raises:
         ConfigError: any tensor missing, left over or of another shape; each is named.
@@ -80,6 +108,4 @@ def load_weights(model: MultiTaskModel, state_dict: dict[str, Any], origin: str)
         raise ConfigError(
             f"{origin} does not fit this model ({shown}): choose the model=... that it was trained with"
         )
-    model.load_state_dict(weights)
-    parts = sorted({key.split(".")[0] for key in weights})
-    return f"{len(weights)} tensors ({', '.join(parts)}) from {origin}"
+    return weights

@@ -6,18 +6,46 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
 
 from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.data.manifest import manifest_hash
+from brainmtl.data.manifest import manifest_hash, read_manifest
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
-from brainmtl.files import sha256, write_json
-from brainmtl.training.checkpoints import read_checkpoint
-from brainmtl.training.runner import RECORD, Options, StageResult, make_datamodule, run_stage
+from brainmtl.files import sha256
+from brainmtl.training.checkpoints import check_fit, read_checkpoint
+from brainmtl.training.reuse import (
+    finished_stage,
+    own_stage,
+    remember_stage,
+    reused_stage,
+    stage_lock,
+)
+from brainmtl.training.run_record import (
+    Record,
+    changed_surroundings,
+    find_record,
+    require_same,
+    show,
+    write_record,
+)
+from brainmtl.training.runner import (
+    Options,
+    StageResult,
+    make_datamodule,
+    make_module,
+    own_words,
+    run_stage,
+)
+from brainmtl.training.settings import run_settings
 from brainmtl.training.stages import StageConfig, stage_configs
+from brainmtl.training.status import command, overrides, read_status, run_status
 
 log = logging.getLogger(__name__)
 # What decides the weights of a stage, beside the stage itself, its data and where it started.
@@ -26,12 +54,15 @@ DECIDING = (
     "augmentation",
     "model",
     "loss",
+    "balance",
+    "adversary",
     "optimizer",
     "scheduler",
     "precision",
     "trainer",
     "seed",
     "channels_last",
+    "ema_decay",
     "combined_weights",
 )
 
@@ -39,45 +70,131 @@ DECIDING = (
 def train(options: Options) -> list[StageResult]:
     """Run the stages of ``options`` (the resolved ``conf/train.yaml``).
 
-    All stages are checked against the data before the first one trains. A finished stage with the
-    same key is reused, so a sweep over ``loss.lambda_cls`` trains the one-task stages once.
+    All stages are checked before the first one trains. A finished stage with the same key is
+    reused, so a sweep over ``loss.lambda_cls`` trains the one-task stages once. In a folder where
+    the same run was interrupted, it goes on from its last checkpoint.
 
     Raises:
-        ConfigError, DataError: bad options or data.
+        ConfigError, DataError: bad options or data, or a folder that holds another run.
     """
     stages = stage_configs(options["stage"], options["loader"])
-    if options["ckpt_path"] and len(stages) > 1:
-        raise ConfigError("ckpt_path=... goes on with one stage: name it with stage=... too")
     run_dir = Path(options["run_dir"])
     init_from = Path(options["init_from"]) if options["init_from"] else None
-    for path in (init_from, options["ckpt_path"]):
-        if path:
-            read_checkpoint(path)  # a missing or foreign file is refused before anything trains
-    for stage in stages:
-        make_datamodule(options, stage)
+    read_manifest(options["data"]["data_dir"])  # no prepared folder is refused in its own words
+    _check_start(options, init_from)
+    record = find_record(run_dir)
+    if record is not None:
+        require_same(run_dir, record, options, "choose another folder (hydra.run.dir=...)")
+    keys = _stage_keys(options, stages, init_from)
+    if record is not None and (finished := _finished_run(run_dir, stages, keys)):
+        return finished
+    for stage, key in zip(stages, keys, strict=True):
+        if not (options["reuse_stages"] and finished_stage(key, run_dir)):
+            _check_stage(options, stage)
     _point_latest(run_dir)
-    origin = sha256(init_from) if init_from else "scratch"
-    # What a stage resumed from ckpt_path becomes depends on that file, which its key does not name.
-    reusable = options["reuse_stages"] and not options["ckpt_path"]
     results: list[StageResult] = []
-    for stage in stages:
-        key = stage_key(options, stage, origin)
-        directory = run_dir / stage.name
-        result = _reuse(key, stage, directory, run_dir) if reusable else None
-        if result is None:
-            result = run_stage(options, stage, directory, init_from, key)
-            if not options["ckpt_path"]:
-                _remember(key, directory, run_dir)
-        results.append(result)
-        init_from, origin = result.best, key
+    try:
+        with run_status(run_dir, [stage.name for stage in stages], run_settings(options)):
+            _begin(run_dir, options, record)
+            for stage, key in zip(stages, keys, strict=True):
+                go_on = record is not None
+                results.append(_take_or_train(options, stage, run_dir, init_from, key, go_on))
+                init_from = results[-1].best
+                if stage is not stages[-1]:
+                    _summarise(options)
+    finally:
+        _summarise(options)
     return results
+
+
+def _check_start(options: Options, init_from: Path | None) -> None:
+    """Refuse an ``init_from`` that is missing, foreign, damaged or of another architecture."""
+    for name in ("resume", "from_run"):
+        if options[name]:
+            raise ConfigError(f"{name}=... is for the command line of train.py alone")
+    with own_words():
+        if init_from is not None:
+            start = read_checkpoint(init_from)
+            with torch.device("meta"):  # shapes are all that is asked for
+                model = instantiate(options["model"])
+            check_fit(model, start["state_dict"], f"init_from={init_from}")
+
+
+def _check_stage(options: Options, stage: StageConfig) -> None:
+    """Build what a stage trains and trains with, so that no later stage fails after hours."""
+    module = make_module(options, stage, make_datamodule(options, stage))
+    with own_words():
+        instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
+
+
+def _finished_run(
+    run_dir: Path, stages: Sequence[StageConfig], keys: Sequence[str]
+) -> list[StageResult]:
+    """The results of a run that has come to its end; empty where it has not, or files are gone."""
+    if read_status(run_dir).get("state") != "finished":
+        return []
+    found = [own_stage(k, s, run_dir / s.name) for k, s in zip(keys, stages, strict=True)]
+    return [] if None in found else found
+
+
+def _begin(run_dir: Path, options: Options, record: Record | None) -> None:
+    if record is not None:
+        for path in run_dir.rglob(".tmp-*"):  # what a killed process was writing
+            path.unlink(missing_ok=True)
+        if changed := changed_surroundings(record):
+            log.warning("%s goes on in other surroundings (%s)", run_dir, show(changed))
+    write_record(run_dir, options, command(), overrides())
+
+
+def _stage_keys(
+    options: Options, stages: Sequence[StageConfig], init_from: Path | None
+) -> list[str]:
+    origin = sha256(init_from) if init_from else "scratch"
+    keys: list[str] = []
+    for stage in stages:
+        keys.append(stage_key(options, stage, keys[-1] if keys else origin))
+    return keys
+
+
+def _take_or_train(
+    options: Options,
+    stage: StageConfig,
+    run_dir: Path,
+    init_from: Path | None,
+    key: str,
+    go_on: bool,
+) -> StageResult:
+    directory = run_dir / stage.name
+    with ExitStack() as stack:
+        if options["reuse_stages"]:
+            stack.enter_context(stage_lock(key, run_dir, stage.name))
+        result = own_stage(key, stage, directory) if go_on else None
+        if result is None and options["reuse_stages"]:
+            result = reused_stage(key, stage, directory, run_dir)
+        if result is None:
+            result = run_stage(options, stage, directory, init_from, key, go_on)
+        if result.reused_from is None:
+            remember_stage(key, directory, run_dir)
+    return result
+
+
+def _summarise(options: Options) -> None:
+    """``summary.md``; a picture that cannot be drawn must not cost a trained stage."""
+    from brainmtl.training.summary import write_summary
+
+    try:
+        write_summary(Path(options["run_dir"]), picture="panel" in options["callbacks"])
+    except Exception:
+        log.warning("%s has no summary", options["run_dir"], exc_info=True)
 
 
 def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
     """SHA-256 over all that decides a stage's weights; ``origin`` stands for its initial weights."""
     deciding = {name: options[name] for name in DECIDING}
-    # lambda_cls weighs two tasks against each other: one task has no use for it.
+    # lambda_cls and the balance weigh two tasks against each other, and the adversary is at work
+    # where both are trained: one task has no use for any of them.
     if len(stage.tasks) == 1:
+        deciding |= {"balance": None, "adversary": None}
         deciding["loss"] = {
             name: value for name, value in options["loss"].items() if name != "lambda_cls"
         }
@@ -88,49 +205,6 @@ def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
         "versions": [__version__, PREPROCESSING_VERSION],
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=list).encode()).hexdigest()
-
-
-def _index(key: str, run_dir: Path) -> Path:
-    """Where a finished stage is remembered: beside the experiments, in ``outputs/.stages``."""
-    outputs = PROJECT_ROOT / "outputs"
-    root = outputs if run_dir.is_relative_to(outputs) else run_dir.parent
-    return root / ".stages" / f"{key}.json"
-
-
-def _remember(key: str, directory: Path, run_dir: Path) -> None:
-    write_json(_index(key, run_dir), {"directory": str(directory)})
-
-
-def _reuse(key: str, stage: StageConfig, directory: Path, run_dir: Path) -> StageResult | None:
-    """The finished stage with this key, linked into ``directory``; None where there is none."""
-    index = _index(key, run_dir)
-    if not index.is_file():
-        return None
-    origin = Path(json.loads(index.read_text(encoding="utf-8"))["directory"])
-    record, names = origin / RECORD, ("best.ckpt", "last.ckpt")
-    if not record.is_file() or not all((origin / "checkpoints" / name).is_file() for name in names):
-        return None  # the run was deleted: train again
-    values = json.loads(record.read_text(encoding="utf-8"))
-    if origin != directory:
-        for name in names:
-            _link(origin / "checkpoints" / name, directory / "checkpoints" / name)
-        write_json(directory / RECORD, values | {"reused_from": str(origin)})
-    log.info("stage %s: same config and data as %s, reused", stage.name, origin)
-    best, last = (directory / "checkpoints" / name for name in names)
-    score, seconds = values["score"], values["seconds"]
-    return StageResult(
-        stage.name, directory, best, last, values["monitor"], score, seconds, str(origin)
-    )
-
-
-def _link(origin: Path, target: Path) -> None:
-    """A hard link costs no space and outlives the older run; a copy where links are not possible."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(origin, target)
-    except OSError:
-        shutil.copy2(origin, target)
 
 
 def _point_latest(run_dir: Path) -> None:

@@ -13,6 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from brainmtl.errors import BrainMTLError
 from brainmtl.models.multitask import MultiTaskModel, MultiTaskOutput
+from brainmtl.training.adversary import SourceAdversary, bottleneck_of
+from brainmtl.training.balance import Balance, FixedWeights, Step
+from brainmtl.training.balance.base import task_losses
 from brainmtl.training.losses import LossParts, MultiTaskLoss
 from brainmtl.training.scores import SourceScores, role_means
 from brainmtl.training.stages import StageConfig
@@ -28,8 +31,10 @@ class MultiTaskModule(pl.LightningModule):
     """Trains ``stage.train`` of ``model`` on the losses of ``stage.tasks``.
 
     Args:
-        optimizer: called with (model, learning_rates, parts).
+        optimizer: called with (model, learning_rates, parts, extra).
         scheduler: called with (optimizer, total_steps); steps once per batch.
+        balance: how the losses of two tasks make one step; a stage of one task takes its loss.
+        adversary: classifier of the source behind a gradient reversal, or None.
         seg_sources, cls_sources: whose scores make the monitors, see :func:`role_means`.
         metadata: plain containers, stored in every checkpoint under ``brainmtl``.
         combined_weights: of Dice and balanced accuracy in ``val/combined``.
@@ -46,6 +51,8 @@ class MultiTaskModule(pl.LightningModule):
         seg_sources: Sequence[str],
         cls_sources: Sequence[str],
         metadata: Mapping[str, Any],
+        balance: Balance | None = None,
+        adversary: SourceAdversary | None = None,
         combined_weights: tuple[float, float] = (0.5, 0.5),
         channels_last: bool = True,
         seed: int = 0,
@@ -55,6 +62,11 @@ class MultiTaskModule(pl.LightningModule):
         self.model = model.to(memory_format=self.memory_format)
         self.loss = loss
         self.stage = stage
+        # Beside the model: what loads weights takes the keys "model.*" and knows of neither.
+        self.balance = balance if balance and len(stage.tasks) > 1 else FixedWeights()
+        self.adversary = adversary
+        # The step whose backward pass is due; None at all other times.
+        self.pending: Step | None = None
         self.metadata = dict(metadata)
         self.seed = seed
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -74,6 +86,7 @@ class MultiTaskModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Lightning does not call ``train()`` for a stage that starts."""
         self.model.train()
+        self.balance.start_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout is drawn from (seed, step) alone, so that a resumed run repeats it."""
@@ -83,24 +96,39 @@ class MultiTaskModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises :class:`NonFiniteLossError`."""
-        output = self(batch["images"])
-        parts: LossParts = self.loss(output, batch)
-        if not torch.isfinite(parts.total):
+        with bottleneck_of(self.model.encoder) as bottleneck:
+            output = self(batch["images"])
+        parts = self.balance.weigh(self.loss(output, batch))
+        others = self._against_source(bottleneck[0], batch["sources"])
+        loss = parts.total + others[0] if others else parts.total
+        if not torch.isfinite(loss):
             raise NonFiniteLossError(
-                f"the loss became {float(parts.total)} in stage {self.stage.name}, epoch {self.current_epoch}, batch "
+                f"the loss became {float(loss.detach())} in stage {self.stage.name}, epoch {self.current_epoch}, batch "
                 f"{batch_idx} (first image {batch['image_ids'][0]}). The checkpoints of the epochs before are kept; try "
                 "smaller learning rates, or precision=fp32"
             )
         self._log_epoch("train/loss", parts.total, len(batch["images"]), prog_bar=True)
         self._log_tasks("train", parts)
         self._log_by_source("train", output, batch)
-        return parts.total
+        for task, weight in self.balance.weights().items():
+            self._log_epoch(f"balance/{task}", weight, len(batch["images"]))
+        self.pending = self._step(parts, others)
+        return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The backward pass, in the way of the balance."""
+        assert self.pending is not None
+        step, self.pending = self.pending, None  # the graph shall not outlive its step
+        self.balance.backward(loss, step)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Losses and scores of a batch, which holds one source."""
-        output = self(batch["images"])
+        with bottleneck_of(self.model.encoder) as bottleneck:
+            output = self(batch["images"])
         self._scores.update(output, batch)
         self._log_by_source("val", output, batch)
+        if self.adversary is not None:
+            self._log_adversary("val", self.adversary(bottleneck[0], 1.0), batch["sources"])
 
     def on_validation_epoch_end(self) -> None:
         """Scores by source, and the monitors."""
@@ -119,16 +147,43 @@ class MultiTaskModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """All parameter groups from the start; one schedule factor per batch for all of them."""
-        optimizer = self._optimizer(self.model, self.stage.learning_rates, self.stage.train)
-        total = int(self.trainer.estimated_stepping_batches)
+        extra = self.balance.parameter_groups()
+        if self.adversary is not None:
+            extra += self.adversary.parameter_groups()
+        optimizer = self._optimizer(
+            self.model, self.stage.learning_rates, self.stage.train, extra=extra
+        )
+        self._total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self._scheduler(optimizer, self._total_steps)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._scheduler(optimizer, total), "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What an evaluation must know about these weights."""
         checkpoint["brainmtl"] = self.metadata
+
+    def _step(self, parts: LossParts, others: tuple[Tensor, ...]) -> Step:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        shared = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        inside = {id(p) for p in shared}
+        own = [p for p in trained if id(p) not in inside]
+        return Step(task_losses(parts), others, shared, own, self.seed, self.global_step)
+
+    def _against_source(self, bottleneck: Tensor, sources: Sequence[str]) -> tuple[Tensor, ...]:
+        """The adversary's loss, if there is one."""
+        if self.adversary is None:
+            return ()
+        logits = self.adversary(bottleneck, self.global_step / self._total_steps)
+        loss = self.adversary.loss(logits, sources)
+        self._log_epoch("train/loss_adversary", loss, len(sources))
+        self._log_adversary("train", logits, sources)
+        return (loss,)
+
+    def _log_adversary(self, split: str, logits: Tensor, sources: Sequence[str]) -> None:
+        for source, (accuracy, count) in self.adversary.accuracy(logits, sources).items():
+            self._log_epoch(f"{split}/adversary_accuracy/{source}", accuracy, count)
 
     def _log_tasks(self, split: str, parts: LossParts, ending: str = "") -> None:
         """Log the loss of each task that the batch has annotations of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +60,7 @@ def adamw(
     model: MultiTaskModel,
     learning_rates: Mapping[str, float],
     parts: Collection[str] = PARTS,
+    extra: Sequence[Mapping[str, Any]] = (),
     *,
     weight_decay: float = 1e-4,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -67,12 +68,14 @@ def adamw(
     lr_scale: float = 1.0,
     decay_norm_and_bias: bool = False,
 ) -> torch.optim.AdamW:
-    """Return AdamW over the groups of `parts`; `learning_rates` are multiplied by lr_scale.
+    """Return AdamW over the groups of `parts` and `extra`; all rates are multiplied by lr_scale.
 
+    `extra`: groups (name, params, lr) of what is trained beside the model; they are not decayed.
     Never the fused kernel, which fails together with clipping under float16 AMP.
     """
     rates = _scaled(learning_rates, lr_scale)
     groups = parameter_groups(model, rates, weight_decay, parts, decay_norm_and_bias)
+    groups += _extra_groups(extra, lr_scale)
     return torch.optim.AdamW(groups, betas=(betas[0], betas[1]), eps=eps)
 
 
@@ -80,6 +83,7 @@ def sgd(
     model: MultiTaskModel,
     learning_rates: Mapping[str, float],
     parts: Collection[str] = PARTS,
+    extra: Sequence[Mapping[str, Any]] = (),
     *,
     weight_decay: float = 1e-4,
     momentum: float = 0.9,
@@ -87,9 +91,10 @@ def sgd(
     lr_scale: float = 1.0,
     decay_norm_and_bias: bool = False,
 ) -> torch.optim.SGD:
-    """Return SGD over the groups of `parts`; `learning_rates` are multiplied by lr_scale."""
+    """Return SGD over the groups of `parts` and `extra`, see `adamw`."""
     rates = _scaled(learning_rates, lr_scale)
     groups = parameter_groups(model, rates, weight_decay, parts, decay_norm_and_bias)
+    groups += _extra_groups(extra, lr_scale)
     return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
 
 
@@ -129,6 +134,10 @@ def warmup_constant(
 def learning_rates_by_group(optimizer: Optimizer) -> dict[str, float]:
     """Return {group name: current learning rate}, for logging."""
     return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
+
+
+def _extra_groups(extra: Sequence[Mapping[str, Any]], lr_scale: float) -> list[dict[str, Any]]:
+    return [{**group, "lr": group["lr"] * lr_scale, "weight_decay": 0.0} for group in extra]
 
 
 def _scaled(learning_rates: Mapping[str, float], lr_scale: float) -> dict[str, float]:

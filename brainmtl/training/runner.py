@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import source_hashes
@@ -22,14 +19,18 @@ from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.files import write_json
 from brainmtl.models import create_multi_task_model
+from brainmtl.models.multitask import MultiTaskModel
+from brainmtl.training.adversary import SourceAdversary
+from brainmtl.training.checkpoint_io import StageCheckpoint, previous
 from brainmtl.training.checkpoints import load_weights, read_checkpoint
 from brainmtl.training.module import MultiTaskModule
-from brainmtl.training.precision import resolve_accelerator, resolve_precision
+from brainmtl.training.records import RECORD
+from brainmtl.training.resume import find_state
 from brainmtl.training.stages import StageConfig
+from brainmtl.training.trainer import make_trainer, silence_lightning
 
 log = logging.getLogger(__name__)
 Options = dict[str, Any]
-RECORD = "stage.json"
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,10 @@ class StageResult:
 
 def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule:
     """The datamodule of a stage, checked: every role that the stage needs has training samples."""
-    try:
+    with own_words():
         datamodule = instantiate(
             options["data"], **stage.loader, augmentation=_augmentation(options)
         )
-    except InstantiationException as error:
-        if isinstance(error.__cause__, BrainMTLError):  # our own words, without Hydra's around them
-            raise error.__cause__ from None
-        raise
     datamodule.setup("fit")
     if not datamodule.val_names:
         raise ConfigError(
@@ -64,8 +61,24 @@ def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule
     return datamodule
 
 
+@contextmanager
+def own_words() -> Iterator[None]:
+    """Errors of ours that Hydra has wrapped, without its words around them."""
+    try:
+        yield
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BrainMTLError):
+            raise error.__cause__ from None
+        raise
+
+
 def run_stage(
-    options: Options, stage: StageConfig, directory: Path, init_from: Path | None, key: str
+    options: Options,
+    stage: StageConfig,
+    directory: Path,
+    init_from: Path | None,
+    key: str,
+    go_on: bool = False,
 ) -> StageResult:
     """Train one stage into ``directory`` and write its ``stage.json``.
 
@@ -73,12 +86,13 @@ def run_stage(
         options: the resolved configuration of ``conf/train.yaml``.
         init_from: checkpoint that all weights start from, or None.
         key: hash of everything that decides the result, stored for reuse.
+        go_on: from the newest checkpoint in ``directory``, if it has one.
 
     Raises:
         ConfigError, DataError: before training; NonFiniteLossError: during it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _silence_lightning()
+    silence_lightning()
     with _text_log(directory / "train.log"):
         pl.seed_everything(options["seed"], workers=True, verbose=False)
         datamodule = make_datamodule(options, stage)
@@ -87,19 +101,18 @@ def run_stage(
         if start is not None:
             found = load_weights(module.model, start["state_dict"], str(init_from))
             log.info("stage %s starts from %s", stage.name, found)
-        trainer, checkpoint = make_trainer(options, stage, directory)
+        state = find_state(directory / "checkpoints") if go_on else None
+        trainer, checkpoint = make_trainer(options, stage, directory, state)
         log.info(
-            "stage %s: train %s on %s batches",
+            "stage %s: train %s on %s batches%s",
             stage.name,
             ", ".join(stage.train),
             stage.loader["loader"],
+            f", going on in epoch {state.epoch + 1} after {state.batch} batches" if state else "",
         )
-        started = time.perf_counter()
-        trainer.fit(
-            module, datamodule=datamodule, ckpt_path=options["ckpt_path"], weights_only=True
-        )
-        seconds = time.perf_counter() - started
-        return _finish(module, stage, directory, checkpoint, seconds, key)
+        path = str(state.path) if state else None
+        trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
+        return _finish(module, stage, directory, checkpoint, key)
 
 
 def make_module(
@@ -113,7 +126,8 @@ def make_module(
     ``start`` describes the checkpoint that the weights come from: what trained them counts too.
     """
     model_options = {name: value for name, value in options["model"].items() if name != "_target_"}
-    loss = instantiate(options["loss"])
+    with own_words():
+        loss, balance = instantiate(options["loss"]), instantiate(options["balance"])
     if loss.needs_class_weights:
         loss.set_class_weights(datamodule.class_weights())
     start = start or {}
@@ -133,8 +147,9 @@ def make_module(
         "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),
         "synthetic_training": 1 in kinds,
     }
+    model = create_multi_task_model(**model_options)
     return MultiTaskModule(
-        create_multi_task_model(**model_options),
+        model,
         loss,
         stage,
         instantiate(options["optimizer"]),
@@ -142,42 +157,26 @@ def make_module(
         seg_sources=datamodule.seg_sources,
         cls_sources=datamodule.cls_sources,
         metadata=metadata,
+        balance=balance,
+        adversary=_adversary(options, stage, model, datamodule),
         combined_weights=tuple(options["combined_weights"]),
         channels_last=options["channels_last"],
         seed=options["seed"],
     )
 
 
-def make_trainer(
-    options: Options, stage: StageConfig, directory: Path
-) -> tuple[pl.Trainer, ModelCheckpoint]:
-    """The Trainer of a stage and the callback that keeps its best and last checkpoint."""
-    checkpoint = ModelCheckpoint(
-        directory / "checkpoints",
-        filename="best",  # no metric in the name: Hydra takes no '=' in ckpt=
-        monitor=stage.monitor,
-        mode=stage.mode,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    stop = EarlyStopping(stage.monitor, mode=stage.mode, patience=stage.patience, check_finite=True)
-    accelerator = resolve_accelerator(options["trainer"]["accelerator"])
-    trainer = instantiate(
-        options["trainer"] | {"accelerator": accelerator},
-        precision=resolve_precision(options["precision"]["value"], accelerator),
-        max_epochs=stage.max_epochs,
-        callbacks=[
-            checkpoint,
-            stop,
-            *(instantiate(value) for value in options["callbacks"].values()),
-        ],
-        logger=instantiate(options["logger"])(save_dir=str(directory)),
-        enable_progress_bar="progress" in options["callbacks"],
-        default_root_dir=str(directory),
-        _convert_="all",
-    )
-    trainer.stage_dir = directory
-    return trainer, checkpoint
+def _adversary(
+    options: Options, stage: StageConfig, model: MultiTaskModel, datamodule: MultiTaskDataModule
+) -> SourceAdversary | None:
+    """Of the stages that train the encoder for both tasks; a frozen one cannot listen to it."""
+    if not options["adversary"] or len(stage.tasks) < 2 or "encoder" not in stage.train:
+        return None
+    with own_words():
+        return instantiate(
+            options["adversary"],
+            in_features=model.encoder.feature_channels[-1],
+            sources=datamodule.train_dataset.source_names,
+        )
 
 
 def _augmentation(options: Options) -> Any:
@@ -188,27 +187,28 @@ def _finish(
     module: MultiTaskModule,
     stage: StageConfig,
     directory: Path,
-    checkpoint: ModelCheckpoint,
-    seconds: float,
+    checkpoint: StageCheckpoint,
     key: str,
 ) -> StageResult:
-    if checkpoint.best_model_score is None:
+    if checkpoint.score is None:
         raise ConfigError(
             f"stage {stage.name} never saw its monitor {stage.monitor}: the validation split lacks what it needs "
-            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups. "
-            f"With ckpt_path=... it may also be that no epoch was left: raise epochs.{stage.name}"
+            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups"
         )
+    seconds = checkpoint.seconds
     result = StageResult(
         stage.name,
         directory,
-        Path(checkpoint.best_model_path),
-        Path(checkpoint.last_model_path),
+        checkpoint.best,
+        checkpoint.last,
         stage.monitor,
-        float(checkpoint.best_model_score),
+        checkpoint.score,
         seconds,
     )
     record = {"key": key, "monitor": stage.monitor, "score": result.score, "seconds": seconds}
     write_json(directory / RECORD, record | {"stage": _plain(stage), "history": module.history})
+    for path in (result.best, result.last):
+        previous(path).unlink(missing_ok=True)
     log.info(
         "stage %s: best %s %.4f in %.0f s: %s",
         stage.name,
@@ -225,16 +225,6 @@ def _plain(stage: StageConfig) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
-
-
-def _silence_lightning() -> None:
-    # Lightning's notes on accelerators and estimates, and advertisements, hide what matters.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # Frozen parts are in eval mode on purpose.
-    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 import quick_model
 import torch
 from PIL import Image
+from scipy.special import expit, logit
 from torch.nn import functional as F
 
 from brainmtl.data.geometry import frame_geometry
@@ -29,6 +30,8 @@ from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import PostprocessOptions
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import Failure, ImageResult, InputError
+
+HOT = calibration.TEMPERATURE_RANGE[1]  # takes P close to 0.5
 
 
 @pytest.fixture(scope="module")
@@ -170,19 +173,21 @@ def test_one_encoder_pass_and_a_decoder_only_above_the_gate(
 def test_the_gate_looks_at_calibrated_p(
     predictor: MultiTaskPredictor, model_dir: Path, photos: list[Path]
 ) -> None:
-    """T moves P across the gate, raw P stays where it is."""
+    """T moves P across a gate that lies between, raw P stays where it is."""
     sure = with_point(predictor, model_dir, temperature=1.0)
     low = min(photos, key=lambda path: sure.predict_image(path).probability)
     raw = sure.predict_image(low).raw_probability
     assert raw < 0.5
-    gate = (raw + 0.5) / 2  # T = 100 takes any P almost to 0.5
+    flattened = float(expit(logit(raw) / HOT))
+    gate = (raw + flattened) / 2
     plain = with_point(predictor, model_dir, temperature=1.0, seg_gate=gate)
-    hot = with_point(predictor, model_dir, temperature=100.0, seg_gate=gate)
+    hot = with_point(predictor, model_dir, temperature=HOT, seg_gate=gate)
     before, after = plain.predict_image(low), hot.predict_image(low)
     assert before.raw_probability == after.raw_probability == raw
+    assert after.probability == pytest.approx(flattened, abs=1e-5)
     assert before.probability < gate <= after.probability
     assert (before.segmentation.performed, after.segmentation.performed) == (False, True)
-    assert after.label == "no tumour" and after.thresholds["temperature"] == 100.0
+    assert after.label == "no tumour" and after.thresholds["temperature"] == HOT
 
 
 def test_thresholds_of_a_call(predictor: MultiTaskPredictor, photos: list[Path]) -> None:

@@ -19,6 +19,7 @@ from brainmtl.models import (
     UNetEncoder,
     create_multi_task_model,
 )
+from brainmtl.models.blocks import STEMS
 from brainmtl.models.multitask import pad_to_multiple
 
 
@@ -76,7 +77,7 @@ def test_a_branch_gives_the_same_alone_and_together() -> None:
     torch.testing.assert_close(model(x, do_seg=False).cls, both.cls, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("stem", ["conv", "space_to_depth"])
+@pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (24, 40), (64, 31)])
 @pytest.mark.parametrize("norm", ["batch", "group", "instance"])
 def test_any_height_and_width_trains(size: tuple[int, int], norm: str, stem: str) -> None:

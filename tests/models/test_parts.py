@@ -10,7 +10,7 @@ from torch import nn
 
 from brainmtl.errors import ConfigError
 from brainmtl.models import ClassificationHead, UNetDecoder, UNetEncoder
-from brainmtl.models.blocks import ConvBlock, make_norm
+from brainmtl.models.blocks import STEMS, ConvBlock, make_norm
 
 
 def test_default_encoder_gives_features_from_64_at_256_to_1024_at_16() -> None:
@@ -26,24 +26,25 @@ def test_default_encoder_gives_features_from_64_at_256_to_1024_at_16() -> None:
     assert encoder.feature_channels == (64, 128, 256, 512, 1024)
 
 
-@pytest.mark.parametrize("stem", ["conv", "space_to_depth"])
+@pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("out_channels", [1, 3])
 def test_decoder_returns_to_the_size_of_the_image(stem: str, depth: int, out_channels: int) -> None:
     encoder = UNetEncoder(2, 4, depth, stem=stem)
     decoder = UNetDecoder(4, depth, out_channels, stem=stem)
-    logits = decoder(encoder(torch.rand(2, 2, 32, 48)))
-    assert logits.shape == (2, out_channels, 32, 48)
+    logits = decoder(encoder(torch.rand(2, 2, 64, 96)))
+    assert logits.shape == (2, out_channels, 64, 96)
 
 
-def test_space_to_depth_halves_every_level_and_keeps_every_pixel() -> None:
-    encoder = UNetEncoder(1, 4, 2, stem="space_to_depth")
-    image = torch.rand(1, 1, 16, 16)
-    assert [f.shape[-1] for f in encoder(image)] == [8, 4, 2]
+@pytest.mark.parametrize(("stem", "fold"), [("space_to_depth", 2), ("space_to_depth_4", 4)])
+def test_a_folding_stem_shrinks_every_level_and_keeps_every_pixel(stem: str, fold: int) -> None:
+    encoder = UNetEncoder(1, 4, 2, stem=stem)
+    image = torch.rand(1, 1, 32, 32)
+    assert [f.shape[-1] for f in encoder(image)] == [32 // fold // 2**level for level in range(3)]
     seen: list[torch.Tensor] = []
     encoder.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     encoder(image)
-    assert torch.equal(seen[0][0, 1], image[0, 0, 0::2, 1::2])
+    assert torch.equal(seen[0][0, 1], image[0, 0, 0::fold, 1::fold])
 
 
 def test_parameter_counts_are_those_of_the_published_layout() -> None:

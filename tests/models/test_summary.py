@@ -13,6 +13,7 @@ from torch import nn
 
 from brainmtl import model_table
 from brainmtl.models import create_multi_task_model
+from brainmtl.models.blocks import STEMS
 from brainmtl.models.summary import ModelSummary, summarize
 
 
@@ -35,7 +36,7 @@ def count_by_hooks(model: nn.Module, x: torch.Tensor) -> int:
     return total
 
 
-@pytest.mark.parametrize("stem", ["conv", "space_to_depth"])
+@pytest.mark.parametrize("stem", STEMS)
 def test_multiply_adds_agree_with_a_count_by_layer(stem: str) -> None:
     model = create_multi_task_model(base_filters=4, depth=2, hidden_dim=8, stem=stem)
     summary = summarize(model, image_size=32)
@@ -60,18 +61,21 @@ def choices() -> dict[str, ModelSummary]:
 
 
 def test_every_choice_has_its_published_size(choices: dict[str, ModelSummary]) -> None:
-    assert list(choices) == ["unet_2m_fast", "unet_2m", "unet_31m"]
+    assert list(choices) == ["unet_2m_quarter", "unet_2m_fast", "unet_2m", "unet_31m"]
     assert 1.8e6 < choices["unet_2m"].parameters["total"] < 2.2e6
-    assert 1.8e6 < choices["unet_2m_fast"].parameters["total"] < 2.2e6
+    for choice in ("unet_2m_fast", "unet_2m_quarter"):
+        assert 1.8e6 < choices[choice].parameters["total"] < 2.2e6
     assert 30e6 < choices["unet_31m"].parameters["total"] < 32e6
     assert choices["unet_31m"].parameters["head"] == 525_826
     assert choices["unet_2m"].macs["total"] == pytest.approx(9.18e9, rel=0.01)
 
 
-def test_the_fast_model_needs_at_most_half_the_arithmetic(
+def test_a_folding_stem_saves_a_quarter_of_the_arithmetic_each_time(
     choices: dict[str, ModelSummary],
 ) -> None:
-    assert choices["unet_2m_fast"].macs["total"] <= 0.5 * choices["unet_2m"].macs["total"]
+    full = choices["unet_2m"].macs["total"]
+    assert choices["unet_2m_fast"].macs["total"] == pytest.approx(full / 4, rel=0.03)
+    assert choices["unet_2m_quarter"].macs["total"] == pytest.approx(full / 16, rel=0.1)
 
 
 def test_table_prints_each_choice_once(

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tin
 import tiny
 from fastapi.testclient import TestClient
 from hostile import encode
-from serving import Server, ready_client
+from serving import Server, export_tiny, ready_client
 
 from brainmtl.serve.app import create_app
 from brainmtl.serve.settings import Settings
@@ -23,14 +23,7 @@ from brainmtl.serve.settings import Settings
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model folder, made by the command's own code."""
-    from brainmtl.export import export
-
-    data = tiny.write_folder(tmp_path_factory.mktemp("prepared"))
-    paths = [f"phantom_brats/test/{case}_z{k:03d}.npz" for case in "BCD" for k in (0, 2)]
-    network = tiny.trained_model(data, paths)
-    run = tmp_path_factory.mktemp("run")
-    checkpoint = tiny.write_checkpoint(run / "joint/checkpoints/best.ckpt", network, data)
-    return export(checkpoint, run / "model", ood=False)
+    return export_tiny(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture

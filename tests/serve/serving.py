@@ -44,6 +44,22 @@ def wait_until_ready(client: httpx.Client) -> None:
     raise AssertionError(f"not ready within {START_S} s")
 
 
+def export_tiny(folder: Path) -> Path:
+    """A tiny trained network as a model folder, made by the command's own code.
+
+    It is ``folder/model``; the checkpoint that it comes from is ``folder/joint/checkpoints/best.ckpt``.
+    """
+    import tiny
+
+    from brainmtl.export import export
+
+    data = tiny.write_folder(folder / "prepared")
+    paths = [f"phantom_brats/test/{case}_z{k:03d}.npz" for case in "BCD" for k in (0, 2)]
+    network = tiny.trained_model(data, paths)
+    checkpoint = tiny.write_checkpoint(folder / "joint/checkpoints/best.ckpt", network, data)
+    return export(checkpoint, folder / "model", ood=False)
+
+
 def upload(data: bytes, field: str = "file") -> dict[str, Any]:
     return {field: ("scan", data, "application/octet-stream")}
 

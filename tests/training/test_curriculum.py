@@ -193,7 +193,7 @@ def test_not_a_checkpoint(phantom_dir: Path, tmp_path: Path) -> None:
     ("override", "same"),
     [
         ("loss.lambda_cls=3", True),
-        ("loss.dice_weight=0.7", False),
+        ("loss.segmentation.dice_weight=0.7", False),
         ("seed=7", False),
         ("data.batch_size=4", False),
         ("loader=alternating", True),

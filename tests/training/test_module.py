@@ -113,6 +113,7 @@ def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
     wanted |= {"val/dice/phantom_brats", "val/roc_auc/phantom_kaggle"}
     wanted |= {f"lr/{part}" for part in ("encoder", "decoder", "head", "head_no_decay")}
     wanted |= {f"grad_norm/{part}" for part in ("encoder", "decoder", "head")}
+    wanted |= {"task_gradients/cosine", "task_gradients/norm_ratio"}
     assert wanted <= scalars
     assert "train/loss_seg/phantom_kaggle" not in scalars
     assert events.Tags()["images"] == ["validation"]

@@ -198,7 +198,11 @@ def test_config_choices_construct_and_resume_from_plain_state(
 
 @pytest.mark.parametrize(
     "file",
-    sorted(p for g in ("optimizer", "scheduler", "loss", "model") for p in (CONF / g).iterdir()),
+    sorted(
+        p
+        for g in ("optimizer", "scheduler", "loss", "balance", "model")
+        for p in (CONF / g).iterdir()
+    ),
 )
 def test_every_key_of_a_config_choice_reaches_its_function(
     file: Path, model: MultiTaskModel
@@ -224,4 +228,5 @@ def test_loss_config_constructs_with_auto_class_weights() -> None:
     loss = instantiate(OmegaConf.load(CONF / "loss" / "default.yaml"))
     assert isinstance(loss, MultiTaskLoss)
     assert loss.needs_class_weights
-    assert (loss.dice_weight, loss.bce_weight, loss.lambda_cls) == (0.5, 0.5, 1.0)
+    mask_loss = loss.segmentation
+    assert (mask_loss.dice_weight, mask_loss.bce_weight, loss.lambda_cls) == (0.5, 0.5, 1.0)

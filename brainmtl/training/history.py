@@ -1,0 +1,62 @@
+"""What every epoch of a stage brought: figures, learning rates, seconds, images."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from brainmtl.training.optim import learning_rates_by_group
+
+
+class EpochHistory(pl.Callback):
+    """Completes the module's ``history``, which ends up in ``stage.json``, one entry per epoch.
+
+    An entry holds ``epoch`` (from 0), every logged ``train/...`` and ``val/...`` figure,
+    ``lr/<group>`` of the epoch's last step, ``seconds`` (training and validation), ``train_seconds``
+    and ``images`` (training alone). A figure that is not finite is None.
+    """
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._images = 0
+        self._train_seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._started, self._images, self._train_seconds = time.perf_counter(), 0, 0.0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+    ) -> None:
+        """Count the images; the clock of training stops with its last batch."""
+        self._images += len(batch["images"])
+        self._train_seconds = time.perf_counter() - self._started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Complete the entry that the validation has begun."""
+        history = pl_module.history
+        if not history or history[-1]["epoch"] != trainer.current_epoch:
+            history.append({"epoch": trainer.current_epoch})  # an epoch without validation
+        rates = learning_rates_by_group(trainer.optimizers[0])
+        figures = {
+            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+            **{f"lr/{name}": rate for name, rate in rates.items()},
+            "seconds": time.perf_counter() - self._started,
+            "train_seconds": self._train_seconds,
+        }
+        history[-1] |= {
+            "images": self._images,
+            **{name: _finite(value) for name, value in figures.items()},
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
