@@ -18,11 +18,12 @@ def create_multi_task_model(
     hidden_dim: int = 512,
     num_classes: int = 2,
     dropout: float = 0.3,
+    pool: str = "avg",
 ) -> MultiTaskModel:
     """Return a MultiTaskModel with fresh weights; the arguments are those of its parts."""
     encoder = UNetEncoder(in_channels, base_filters, depth, norm, stem)
     return MultiTaskModel(
         encoder,
         UNetDecoder(base_filters, depth, out_channels, norm, stem),
-        ClassificationHead(encoder.feature_channels[-1], hidden_dim, num_classes, dropout),
+        ClassificationHead(encoder.feature_channels[-1], hidden_dim, num_classes, dropout, pool),
     )

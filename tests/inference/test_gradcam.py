@@ -81,7 +81,7 @@ def test_some_map_is_not_empty() -> None:
 def hand_made(weight: float) -> MultiTaskModel:
     """A head whose tumour logit is ``weight`` times the mean of channel 0."""
     model = small_model().requires_grad_(False)
-    first, last = model.head.layers[2], model.head.layers[5]
+    first, last = model.head.layers[0], model.head.layers[3]
     for parameter in (*first.parameters(), *last.parameters()):
         parameter.zero_()
     first.weight[0, 0] = 1.0

@@ -58,7 +58,7 @@ def test_parameter_counts_are_those_of_the_published_layout() -> None:
 
 def test_parameter_counts_tell_trainable_from_frozen() -> None:
     head = ClassificationHead(8, hidden_dim=4)
-    head.layers[2].requires_grad_(False)
+    head.layers[0].requires_grad_(False)
     assert head.parameter_counts() == {
         "total": 8 * 4 + 4 + 4 * 2 + 2,
         "trainable": 4 * 2 + 2,

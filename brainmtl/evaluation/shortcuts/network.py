@@ -44,7 +44,7 @@ def pooled_bottleneck(
 
     from brainmtl.models.multitask import pad_to_multiple
 
-    pool = model.head.layers[:2]  # global average pooling and flattening
+    pool = model.head.pool  # global average pooling and flattening
     with torch.inference_mode():
         parts = [
             pool(encoder(pad_to_multiple(batch, model.encoder.size_multiple))[-1]).float().cpu()

@@ -26,7 +26,7 @@ def test_head_on_pooled_features_gives_the_logits() -> None:
         pooled = pooled_bottleneck(model.encoder, model, batch)
         with torch.inference_mode():
             expected = model(torch.from_numpy(np.stack(batch)), do_seg=False).cls
-            found = model.head.layers[2:](torch.from_numpy(pooled).float())
+            found = model.head.layers(torch.from_numpy(pooled).float())
         assert pooled.shape == (20, model.head.in_features)
         assert torch.allclose(found, expected, atol=1e-5)
 
