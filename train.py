@@ -15,12 +15,14 @@ from brainmtl.training.rerun import expand
 
 @entry("train")
 @keep_going
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
     from brainmtl.training.curriculum import train
 
     options = plain(cfg)
     results = train(options)
+    if not results:  # torchrun has started this process to train along with another one
+        return None
     for result in results:
         origin = f" (reused from {result.reused_from})" if result.reused_from else ""
         print(

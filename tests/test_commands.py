@@ -23,6 +23,9 @@ LIGHT = {  # answer without torch: under 2 s
     "evaluate": [str(PROJECT_ROOT / "evaluate.py")],
     "crossval": ["-m", "brainmtl.crossval"],
     "compare": ["-m", "brainmtl.compare"],
+    "sweep_report": ["-m", "brainmtl.sweep_report"],
+    "runs": ["-m", "brainmtl.runs"],
+    "demo": ["-m", "brainmtl.demo"],
 }
 
 TINY_RUN = (

@@ -49,8 +49,6 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         ):
             if value < 1:
                 raise ConfigError(f"{name}={value} must be 1 or more")
-        if not 0 <= rank < world_size:
-            raise ConfigError(f"rank={rank} must lie in 0..world_size-1={world_size - 1}")
         empty = [pool.name for pool in pools if len(pool) == 0]
         if empty:
             raise ConfigError(
@@ -58,7 +56,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
             )
         self.pools = list(pools)
         self.batch_size = batch_size
-        self.rank, self.world_size = rank, world_size
+        self.share(rank, world_size)
         self.epoch = 0
         self._first_batch = 0
         self._draws = [
@@ -80,6 +78,12 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self.epoch = int(epoch)
+
+    def share(self, rank: int, world_size: int) -> None:
+        """Take the batches of process ``rank`` of ``world_size``."""
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank={rank} must lie in 0..world_size-1={world_size - 1}")
+        self.rank, self.world_size = rank, world_size
 
     def start_at(self, batch: int) -> None:
         """Leave out the first ``batch`` batches of the next iteration, and of that one alone.

@@ -64,8 +64,9 @@ class MultiTaskDataModule(pl.LightningDataModule):
         fold: cross-validation fold k: test = k, val = k + 1 (mod K), train = the rest.
         max_train_samples, max_eval_samples: at most so many per source, for quick tests.
         pin_memory: None: where there is a GPU.
-        rank, world_size: this process's share of the training batches (Trainer with
-            ``use_distributed_sampler=False``).
+        rank, world_size: this process's share of the training batches; a Trainer (with
+            ``use_distributed_sampler=False``) says it itself. Evaluation has no shares: every
+            process sees all of it.
 
     After construction ``manifest``, ``manifest_sha256``, ``seg_sources`` and ``cls_sources`` are
     set. ``val_names`` and ``test_names`` give the source of each evaluation loader, in order.
@@ -125,6 +126,8 @@ class MultiTaskDataModule(pl.LightningDataModule):
         if stage in (None, "fit") and self._train is None:
             self._train = self._train_dataset()
             self._batches = self._batch_sampler(self._train)
+        if self._batches is not None and self.trainer is not None:
+            self._batches.share(self.trainer.global_rank, self.trainer.world_size)
         for split, stages in (("val", ("fit", "validate")), ("test", ("test",))):
             if stage is None or stage in stages:
                 self._eval_split(split)

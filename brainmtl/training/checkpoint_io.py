@@ -117,7 +117,8 @@ class StageCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both, the best one first: what ``last.ckpt`` says of it must be there already."""
         self._position = (trainer.current_epoch + 1, 0)
-        value = trainer.callback_metrics.get(self.monitor)
+        # The leader's value: saving takes all processes, and the last digits may differ between GPUs.
+        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
         if value is not None and self._is_better(float(value)):
             self.score = float(value)
             self._save(trainer, self.best)

@@ -38,6 +38,7 @@ from brainmtl.training.run_record import (
 from brainmtl.training.runner import (
     Options,
     StageResult,
+    fit_stage,
     make_datamodule,
     make_module,
     own_words,
@@ -46,6 +47,7 @@ from brainmtl.training.runner import (
 from brainmtl.training.settings import run_settings
 from brainmtl.training.stages import StageConfig, stage_configs
 from brainmtl.training.status import command, overrides, read_status, run_status
+from brainmtl.training.team import follow, is_follower, team, team_size
 
 log = logging.getLogger(__name__)
 # What decides the weights of a stage, beside the stage itself, its data and where it started.
@@ -72,11 +74,16 @@ def train(options: Options) -> list[StageResult]:
 
     All stages are checked before the first one trains. A finished stage with the same key is
     reused, so a sweep over ``loss.lambda_cls`` trains the one-task stages once. In a folder where
-    the same run was interrupted, it goes on from its last checkpoint.
+    the same run was interrupted, it goes on from its last checkpoint. A process that torchrun has
+    started to train along with another one returns an empty list.
 
     Raises:
         ConfigError, DataError: bad options or data, or a folder that holds another run.
     """
+    if is_follower():
+        follow(options, fit_stage)
+        return []
+    team_size(options)  # what several devices cannot do is refused before anything trains
     stages = stage_configs(options["stage"], options["loader"])
     run_dir = Path(options["run_dir"])
     init_from = Path(options["init_from"]) if options["init_from"] else None
@@ -96,12 +103,13 @@ def train(options: Options) -> list[StageResult]:
     try:
         with run_status(run_dir, [stage.name for stage in stages], run_settings(options)):
             _begin(run_dir, options, record)
-            for stage, key in zip(stages, keys, strict=True):
-                go_on = record is not None
-                results.append(_take_or_train(options, stage, run_dir, init_from, key, go_on))
-                init_from = results[-1].best
-                if stage is not stages[-1]:
-                    _summarise(options)
+            with team(options, fit_stage):
+                for stage, key in zip(stages, keys, strict=True):
+                    go_on = record is not None
+                    results.append(_take_or_train(options, stage, run_dir, init_from, key, go_on))
+                    init_from = results[-1].best
+                    if stage is not stages[-1]:
+                        _summarise(options)
     finally:
         _summarise(options)
     return results

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from brainmtl.training.optim import learning_rates_by_group
 
@@ -52,8 +53,9 @@ class EpochHistory(pl.Callback):
             "seconds": time.perf_counter() - self._started,
             "train_seconds": self._train_seconds,
         }
+        images = torch.tensor(self._images, device=pl_module.device)
         history[-1] |= {
-            "images": self._images,
+            "images": int(trainer.strategy.reduce(images, reduce_op="sum")),  # of all processes
             **{name: _finite(value) for name, value in figures.items()},
         }
 

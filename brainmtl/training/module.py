@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,9 +18,11 @@ from brainmtl.models.multitask import MultiTaskModel, MultiTaskOutput
 from brainmtl.training.adversary import SourceAdversary, bottleneck_of
 from brainmtl.training.balance import Balance, FixedWeights, Step
 from brainmtl.training.balance.base import task_losses
+from brainmtl.training.epoch_means import SharedMeans
 from brainmtl.training.losses import LossParts, MultiTaskLoss
 from brainmtl.training.scores import SourceScores, role_means
 from brainmtl.training.stages import StageConfig
+from brainmtl.training.team import all_agree
 
 Batch = dict[str, Any]
 
@@ -73,6 +77,7 @@ class MultiTaskModule(pl.LightningModule):
         self._seg_sources, self._cls_sources = list(seg_sources), list(cls_sources)
         self._combined_weights = combined_weights
         self._scores = SourceScores()
+        self._shared = SharedMeans()
         self.history: list[dict[str, float]] = []
         model.set_trainable(stage.train)
 
@@ -92,7 +97,8 @@ class MultiTaskModule(pl.LightningModule):
         """Dropout is drawn from (seed, step) alone, so that a resumed run repeats it."""
         # Seeding once an epoch is not enough: Lightning opens the loader's iterator, which draws a
         # number, before this epoch's hook in a resumed run and after it in an uninterrupted one.
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        # Each process of a run on several devices draws for itself.
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step + self.global_rank * 2**40)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises :class:`NonFiniteLossError`."""
@@ -101,9 +107,11 @@ class MultiTaskModule(pl.LightningModule):
         parts = self.balance.weigh(self.loss(output, batch))
         others = self._against_source(bottleneck[0], batch["sources"])
         loss = parts.total + others[0] if others else parts.total
-        if not torch.isfinite(loss):
+        if not all_agree(bool(torch.isfinite(loss))):
+            value = float(loss.detach())
+            found = "not finite in another process" if math.isfinite(value) else value
             raise NonFiniteLossError(
-                f"the loss became {float(loss.detach())} in stage {self.stage.name}, epoch {self.current_epoch}, batch "
+                f"the loss became {found} in stage {self.stage.name}, epoch {self.current_epoch}, batch "
                 f"{batch_idx} (first image {batch['image_ids'][0]}). The checkpoints of the epochs before are kept; try "
                 "smaller learning rates, or precision=fp32"
             )
@@ -114,6 +122,19 @@ class MultiTaskModule(pl.LightningModule):
             self._log_epoch(f"balance/{task}", weight, len(batch["images"]))
         self.pending = self._step(parts, others)
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """With the last batch of an epoch, log what all processes have seen in it."""
+        if dist.is_initialized() and self.trainer.is_last_batch:
+            for name, (value, count) in self._shared.compute().items():
+                self.log(
+                    name,
+                    value,
+                    batch_size=count,
+                    prog_bar=name == "train/loss",
+                    on_step=False,
+                    on_epoch=True,
+                )
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """The backward pass, in the way of the balance."""
@@ -203,6 +224,10 @@ class MultiTaskModule(pl.LightningModule):
             self._log_tasks(split, parts, f"/{source}")
 
     def _log_epoch(self, name: str, value: Tensor, count: int, prog_bar: bool = False) -> None:
+        # Validation has no shares: every process sees all of it.
+        if dist.is_initialized() and not name.startswith("val/"):
+            self._shared.add(name, value, count)
+            return
         # By epoch and not by step: the progress bar and the curves stay readable.
         self.log(
             name,

@@ -25,8 +25,9 @@ from brainmtl.training.checkpoint_io import StageCheckpoint, previous
 from brainmtl.training.checkpoints import load_weights, read_checkpoint
 from brainmtl.training.module import MultiTaskModule
 from brainmtl.training.records import RECORD
-from brainmtl.training.resume import find_state
+from brainmtl.training.resume import State, find_state
 from brainmtl.training.stages import StageConfig
+from brainmtl.training.team import share
 from brainmtl.training.trainer import make_trainer, silence_lightning
 
 log = logging.getLogger(__name__)
@@ -92,27 +93,41 @@ def run_stage(
         ConfigError, DataError: before training; NonFiniteLossError: during it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    silence_lightning()
     with _text_log(directory / "train.log"):
-        pl.seed_everything(options["seed"], workers=True, verbose=False)
-        datamodule = make_datamodule(options, stage)
-        start = read_checkpoint(init_from) if init_from else None
-        module = make_module(options, stage, datamodule, start["brainmtl"] if start else None)
-        if start is not None:
-            found = load_weights(module.model, start["state_dict"], str(init_from))
-            log.info("stage %s starts from %s", stage.name, found)
         state = find_state(directory / "checkpoints") if go_on else None
-        trainer, checkpoint = make_trainer(options, stage, directory, state)
-        log.info(
-            "stage %s: train %s on %s batches%s",
-            stage.name,
-            ", ".join(stage.train),
-            stage.loader["loader"],
-            f", going on in epoch {state.epoch + 1} after {state.batch} batches" if state else "",
-        )
-        path = str(state.path) if state else None
-        trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
+        job = (options, stage, directory, init_from, state)
+        share(job)
+        module, checkpoint = fit_stage(*job)
         return _finish(module, stage, directory, checkpoint, key)
+
+
+def fit_stage(
+    options: Options,
+    stage: StageConfig,
+    directory: Path,
+    init_from: Path | None,
+    state: State | None,
+) -> tuple[MultiTaskModule, StageCheckpoint]:
+    """Train one stage, in every process of a run alike; only the leading one writes."""
+    silence_lightning()
+    pl.seed_everything(options["seed"], workers=True, verbose=False)
+    datamodule = make_datamodule(options, stage)
+    start = read_checkpoint(init_from) if init_from else None
+    module = make_module(options, stage, datamodule, start["brainmtl"] if start else None)
+    if start is not None:
+        found = load_weights(module.model, start["state_dict"], str(init_from))
+        log.info("stage %s starts from %s", stage.name, found)
+    trainer, checkpoint = make_trainer(options, stage, directory, state)
+    log.info(
+        "stage %s: train %s on %s batches%s",
+        stage.name,
+        ", ".join(stage.train),
+        stage.loader["loader"],
+        f", going on in epoch {state.epoch + 1} after {state.batch} batches" if state else "",
+    )
+    path = str(state.path) if state else None
+    trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
+    return module, checkpoint
 
 
 def make_module(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch.distributed as dist
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from brainmtl.training.checkpoint_io import SafeCheckpointIO, StageCheckpoint
 from brainmtl.training.ema import WeightEMA
@@ -45,8 +47,8 @@ def make_trainer(
             stop,
             *(instantiate(value) for value in options["callbacks"].values()),
         ],
-        logger=_logger(options, directory, state),
-        plugins=[SafeCheckpointIO()],
+        logger=_logger(options, directory, state) if _leads() else False,
+        plugins=[SafeCheckpointIO(), *_environment()],
         enable_progress_bar="progress" in options["callbacks"],
         default_root_dir=str(directory),
         _convert_="all",
@@ -64,7 +66,9 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than")
     # What lies there is renamed before.
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings(
+        "ignore", message="Experiment logs directory .* exists and is not empty"
+    )
     # Our batch sampler is told where to go on, which Lightning cannot see.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
 
@@ -82,6 +86,18 @@ def _logger(options: Options, directory: Path, state: State | None) -> Logger:
         for path in Path(logger.log_dir).glob("metrics.csv"):
             path.rename(path.with_name(f"metrics_before_step_{state.step}.csv"))
     return logger
+
+
+def _leads() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _environment() -> list[LightningEnvironment | TorchElasticEnvironment]:
+    """Who has started the processes of a team; Lightning would take a Slurm allocation for it."""
+    if not dist.is_initialized():
+        return []
+    elastic = dist.is_torchelastic_launched()
+    return [TorchElasticEnvironment() if elastic else LightningEnvironment()]
 
 
 def _averaging(options: Options) -> list[WeightEMA]:

@@ -43,6 +43,7 @@ SMALL = (
     *TINY_MODEL,
     "model.stem=space_to_depth",
 )
+STEP = "brainmtl.training.module:MultiTaskModule.training_step"
 STAGES = ("seg_warmup", "cls_head", "joint")
 # Imported here once, so that no child takes its seconds for it.
 LOADED = [

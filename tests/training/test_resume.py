@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import SMALL, Moment, assert_same_run, started, train_py, wait_for
+from killing import SMALL, STEP, Moment, assert_same_run, started, train_py, wait_for
 
-STEP = "brainmtl.training.module:MultiTaskModule.training_step"
 VALIDATE = "brainmtl.training.module:MultiTaskModule.validation_step"
 # What happens in one run, in this order: each process is killed and the next one goes on.
 MOMENTS = {
@@ -25,7 +24,6 @@ MOMENTS = {
     "between two stages": Moment("brainmtl.training.curriculum:remember_stage"),
     "in the second stage": Moment(STEP, 8),
     "in the third stage": Moment(STEP, 8 + 3),
-    "at its end": Moment("brainmtl.training.curriculum:remember_stage", 3),
 }
 JOINT = ("stage=joint", "epochs.joint=3")
 
@@ -113,7 +111,6 @@ def _flip(path: Path) -> None:
     [
         (_cut, ["last.ckpt"]),
         (_flip, ["last.ckpt"]),
-        (_cut, ["last.ckpt", "last.prev.ckpt"]),
         (_flip, ["best.ckpt"]),
         (Path.unlink, ["last.ckpt", "last.prev.ckpt", "best.ckpt"]),
     ],
@@ -164,22 +161,26 @@ def test_curves_go_on_without_a_gap_or_a_repeat(
     ("options", "moment", "place"),
     [
         pytest.param(
-            ("balance=dwa", "adversary=source", "data.num_workers=2", "epochs.joint=3"),
+            ("balance=dwa", "adversary=source", "data.num_workers=1", "epochs.joint=3"),
             Moment(STEP, 13),
-            "epoch 3 after 2",
-            id="states of balance and adversary, workers",
+            "going on in epoch 3 after 2",
+            id="balance, adversary, workers",
         ),
         pytest.param(
             (
                 "balance=pcgrad",
                 "loader=alternating",
+                "optimizer=sgd",
+                "ema_decay=0",
+                "logger=csv",
                 "trainer.limit_train_batches=6",
                 "trainer.accumulate_grad_batches=2",
+                "trainer.check_val_every_n_epoch=2",
                 "checkpoint_every=1",
             ),
-            Moment(STEP, 10),
-            "epoch 2 after 2",
-            id="accumulated gradients",
+            Moment(STEP, 4),
+            "going on in epoch 1 after 2",
+            id="accumulated gradients, no average, an epoch without validation",
         ),
         pytest.param(
             (
@@ -189,21 +190,8 @@ def test_curves_go_on_without_a_gap_or_a_repeat(
                 "trainer.limit_train_batches=2",
             ),
             Moment("brainmtl.training.runner:_finish"),
-            "after 0",
+            "after 0 batches",
             id="early stopping had spoken",
-        ),
-        pytest.param(
-            (
-                "balance=uncertainty",
-                "optimizer=sgd",
-                "ema_decay=0",
-                "logger=csv",
-                "trainer.check_val_every_n_epoch=2",
-                "epochs.joint=4",
-            ),
-            Moment(STEP, 9),
-            "epoch 2 after 3",
-            id="no average, an epoch without validation",
         ),
     ],
 )
@@ -217,7 +205,7 @@ def test_whatever_has_a_state(
     assert train_py(*arguments, folder, moment=moment).code == -9
     done = train_py(*arguments, folder, "resume=true")
     assert done.code == 0, done.err
-    assert f"going on in {place}" in done.out or place == "after 0"
+    assert place in done.out
     assert_same_run(tmp_path / "whole", tmp_path / "run", ("joint",))
 
 
