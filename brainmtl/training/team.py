@@ -9,6 +9,7 @@ machines torchrun starts all of them.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import socket
@@ -127,6 +128,7 @@ def team(options: Options, work: Callable[..., Any]) -> Iterator[None]:
 
 def follow(options: Options, work: Callable[..., Any]) -> None:
     """Train along with the leader that torchrun has started elsewhere, until it is done."""
+    logging.getLogger("brainmtl").setLevel(logging.WARNING)  # the leader says the same
     size = team_size(options)
     with _member(options, "env://", int(os.environ["RANK"]), size):
         _take_jobs(work)

@@ -61,6 +61,8 @@ def silence_lightning() -> None:
     """Lightning's notes on accelerators and estimates, and advertisements, hide what matters."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Each process evaluates everything, and train/... means are gathered before they are logged.
+    warnings.filterwarnings("ignore", message="It is recommended to use .* sync_dist=True")
     # Frozen parts are in eval mode on purpose.
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
     warnings.filterwarnings("ignore", message=".*does not have many workers")

@@ -244,7 +244,7 @@ def test_folds_have_a_column_each(tmp_path: Path) -> None:
     assert "Cross-validation over 3 folds" in markdown and "merge 3 models" in markdown
     assert "| Temperature of the calibration | 1.5 | 1.625 | 1.75 |" in markdown
     assert markdown.count("### Candidates of test-time augmentation") == 3
-    assert "python -m brainmtl.crossval dir=outputs/cv stage=joint" in markdown
+    assert "python -m brainmtl.crossval dir=outputs/cv stage_name=joint" in markdown
 
 
 def test_names_are_shown_and_never_obeyed(tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ def test_the_printed_command_fills_a_runs_place(sweep: Sweep) -> None:
 
 
 def test_a_repeated_command_trains_only_what_is_missing(sweep: Sweep) -> None:
-    removed = sweep.folder / "4/joint/stage.json"
-    removed.unlink()
     before = _mtimes(sweep.folder)
+    removed = sweep.folder / "4/joint"
+    shutil.rmtree(removed)
     again = run_train(*sweep.arguments)
     assert again.code == 1
     trained = {path for path, time in _mtimes(sweep.folder).items() if time != before[path]}
     assert trained == {str(sweep.folder / "4/joint/checkpoints/best.ckpt")}
-    assert removed.is_file()
+    assert (removed / "stage.json").is_file()
     assert "4 of 6 runs finished" in again.out
 
 

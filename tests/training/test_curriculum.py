@@ -112,27 +112,15 @@ def test_same_seed_same_weights_other_seed_other_weights(
     assert _moved(_weights(run[0], "last"), _weights(other[0], "last"))
 
 
-def test_resume_equals_the_uninterrupted_run(run: list[StageResult], phantom_dir: Path) -> None:
-    """Two epochs in one go, and one epoch plus ckpt_path for the second: the same weights."""
-    outputs = run[0].directory.parents[1]
-    # A constant schedule: cosine depends on the planned number of epochs.
-    base = ("stage=joint", "scheduler=constant", "reuse_stages=false")
-    whole = train(train_options(phantom_dir, outputs / "whole", *base, "epochs.joint=2"))
-    half = train(train_options(phantom_dir, outputs / "half", *base))
-    rest = train(
-        train_options(
-            phantom_dir, outputs / "rest", *base, "epochs.joint=2", f"ckpt_path={half[0].last}"
-        )
-    )
-    assert not _moved(_weights(whole[0], "last"), _weights(rest[0], "last"))
-
-
 def test_init_from_must_fit(run: list[StageResult], phantom_dir: Path, tmp_path: Path) -> None:
-    options = train_options(
-        phantom_dir, tmp_path, "stage=joint", f"init_from={run[0].best}", "model.base_filters=8"
-    )
-    with pytest.raises(ConfigError, match=r"encoder.*here.*model="):
-        train(options)
+    """All stages are checked before the first one trains; so is what only a later stage needs."""
+    start = f"init_from={run[0].best}"
+    with pytest.raises(ConfigError, match=r"encoder.*\(4, .*there.*\(8, .*here.*model="):
+        train(train_options(phantom_dir, tmp_path, start, "model.base_filters=8"))
+    with pytest.raises(ConfigError, match="adversary=source tells sources apart"):
+        one = ("adversary=source", "data.cls_sources=[phantom_brats]")
+        train(train_options(phantom_dir, tmp_path, start, *one))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_source_is_named_before_training(phantom_dir: Path, tmp_path: Path) -> None:
@@ -142,41 +130,22 @@ def test_missing_source_is_named_before_training(phantom_dir: Path, tmp_path: Pa
     assert not (tmp_path / "seg_warmup").exists()
 
 
-@pytest.mark.parametrize("key", ["init_from", "ckpt_path"])
-def test_missing_start_is_named_before_training(
-    phantom_dir: Path, tmp_path: Path, key: str
-) -> None:
-    options = train_options(phantom_dir, tmp_path, "stage=joint", f"{key}=nowhere/best.ckpt")
+def test_missing_start_is_named_before_training(phantom_dir: Path, tmp_path: Path) -> None:
+    options = train_options(phantom_dir, tmp_path, "stage=joint", "init_from=nowhere/best.ckpt")
     with pytest.raises(DataError, match=r"nowhere/best\.ckpt: no such checkpoint"):
         train(options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resumed_stage_is_not_taken_for_one_from_its_own_start(
-    run: list[StageResult], phantom_dir: Path
-) -> None:
-    """Resumed from another run's epoch, it must not stand in for a run without ckpt_path."""
-    outputs = run[0].directory.parents[1]
-    base = ("stage=joint", "seed=5", "epochs.joint=2", "scheduler=constant")
-    resumed = train(
-        train_options(phantom_dir, outputs / "foreign", *base, f"ckpt_path={run[2].last}")
-    )
-    plain = train(train_options(phantom_dir, outputs / "plain", *base))
-    assert plain[0].reused_from is None
-    assert _moved(_weights(resumed[0], "last"), _weights(plain[0], "last"))
-
-
-def test_resume_with_no_epoch_left_is_explained(
-    run: list[StageResult], phantom_dir: Path, tmp_path: Path
-) -> None:
-    options = train_options(phantom_dir, tmp_path, "stage=joint", f"ckpt_path={run[2].last}")
-    with pytest.raises(ConfigError, match=r"raise epochs\.joint"):
-        train(options)
-
-
-def test_ckpt_path_needs_a_single_stage(phantom_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="stage="):
-        train(train_options(phantom_dir, tmp_path, "ckpt_path=last.ckpt"))
+def test_last_is_the_last_epoch_and_best_the_best(run: list[StageResult]) -> None:
+    """Also where no later epoch has a better monitor, which Lightning's save_last leaves out."""
+    for result in run:
+        history = json.loads((result.directory / "stage.json").read_text())["history"]
+        last, best = (read_checkpoint(path)["progress"] for path in (result.last, result.best))
+        assert len(last["history"]) == len(history) == last["epoch"]
+        assert last["score"] == best["score"] == result.score
+        assert max(entry[result.monitor] for entry in history) == result.score
+        assert best["history"][-1][result.monitor] == result.score
 
 
 def test_not_a_checkpoint(phantom_dir: Path, tmp_path: Path) -> None:

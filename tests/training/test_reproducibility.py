@@ -20,7 +20,7 @@ from brainmtl.training.run_record import comparable, differences, show
 def run(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stage whose options are not the defaults."""
     folder = tmp_path_factory.mktemp("outputs") / "run"
-    arguments = ("stage=joint", "seed=7", "loss.lambda_cls=0.5", "model.dropout=0.4")
+    arguments = ("stage=joint", "seed=7", "loss.lambda_cls=0.7", "model.dropout=0.4")
     done = train_py(*SMALL, *arguments, f"data_dir={phantom_dir}", f"hydra.run.dir={folder}")
     assert done.code == 0, done.err
     return folder
@@ -43,11 +43,11 @@ def test_record_describes_the_run(run: Path, phantom_dir: Path) -> None:
     from brainmtl.data.manifest import manifest_hash
 
     record = _record(run)
-    assert record["config"]["loss"]["lambda_cls"] == 0.5
+    assert record["config"]["loss"]["lambda_cls"] == 0.7
     assert record["config"]["data"]["seed"] == record["seeds"]["seed"] == 7
     assert record["manifest_sha256"] == manifest_hash(phantom_dir)
     (attempt,) = record["attempts"]
-    assert "loss.lambda_cls=0.5" in attempt["command"]
+    assert "loss.lambda_cls=0.7" in attempt["command"]
     assert attempt["versions"]["torch"] == torch.__version__
     assert attempt["machine"]["threads"] == torch.get_num_threads()
     assert attempt["git"] is None or set(attempt["git"]) == {"revision", "dirty"}
@@ -75,7 +75,7 @@ def test_overrides_on_top_are_applied_and_shown(
     assert (options["loss"]["lambda_cls"], options["seed"]) == (2, 9)
     assert options["model"]["dropout"] == 0.4
     assert options["reuse_stages"] is False
-    assert "with other options: loss.lambda_cls: 0.5 -> 2" in capsys.readouterr().out
+    assert "with other options: loss.lambda_cls: 0.7 -> 2" in capsys.readouterr().out
 
 
 def test_changed_defaults_do_not_change_a_repeated_run(

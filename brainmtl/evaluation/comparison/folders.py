@@ -94,7 +94,7 @@ def _resolve(folder: Path, split: str) -> _Chain:
         raise ConfigError(
             f"{folder} holds several runs: name them, runs=[{','.join(map(str, jobs))}], or, where "
             "they are folds, merge them first with "
-            f"`python -m brainmtl.crossval dir={folder} stage=joint`"
+            f"`python -m brainmtl.crossval dir={folder} stage_name=joint`"
         )
     raise ConfigError(
         f"{folder} holds no run, stage or evaluation: give a folder such as outputs/latest, "

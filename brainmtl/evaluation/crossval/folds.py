@@ -53,7 +53,7 @@ def find_folds(folder: Path, stage: str) -> list[FoldModel]:
     if not found:
         raise ConfigError(
             f"dir={folder} holds no finished stage {stage} (looked for */{stage}/stage.json): train "
-            "with `python train.py -m fold=0,1,2,3,4`, or name another stage=..."
+            "with `python train.py -m fold=0,1,2,3,4`, or name another stage_name=..."
         )
     models = [found[fold] for fold in sorted(found)]
     _check_alike(models)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.manifest import manifest_hash
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.crossval.folds import FoldModel, find_folds, missing_folds
@@ -16,6 +15,7 @@ from brainmtl.evaluation.crossval.merge import mean_tree, merge_lines
 from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, publish
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
 from brainmtl.evaluation.options import EvaluationOptions
+from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
 from brainmtl.evaluation.shortcuts import summarise_baselines
 from brainmtl.evaluation.shortcuts.association import label_source_association
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-# What of the options decides a fold's files: a fold evaluated with the same ones is reused.
-REPORTED = ("batch_size", "precision", "resamples", "min_false_positive_pixels")
 PER_FOLD_NOTE = (
     "Cross-validation: every figure with cases is over out-of-fold predictions, each case predicted once "
     "by a model that saw neither its patient nor its duplicate group. The models differ between folds, so "
@@ -40,7 +38,7 @@ PER_FOLD_NOTE = (
 
 def cross_validate(
     dir: str | Path,
-    stage: str = "joint",
+    stage_name: str = "joint",
     data_dir: str | Path | None = None,
     out_dir: str | Path | None = None,
     *,
@@ -51,9 +49,9 @@ def cross_validate(
 
     Args:
         dir: folder of ``python train.py -m fold=0,1,...``.
-        stage: which stage's models.
+        stage_name: which stage's models.
         data_dir: prepared folder; None = where the first fold was trained.
-        out_dir: default ``<dir>/crossval_<stage>``.
+        out_dir: default ``<dir>/crossval_<stage_name>``.
         partial: merge although folds are missing; the report says which.
         options: fields of :class:`brainmtl.evaluation.options.EvaluationOptions`.
 
@@ -66,7 +64,7 @@ def cross_validate(
     """
     folder = Path(dir)
     asked = EvaluationOptions(**options)
-    models = find_folds(folder, stage)
+    models = find_folds(folder, stage_name)
     data_dir = Path(data_dir or models[0].meta["config"]["data"]["data_dir"])
     selection.require_prepared(data_dir)
     missing = missing_folds(models, data_dir)
@@ -81,7 +79,7 @@ def cross_validate(
     evidence.score(
         None, runs[0]["seg_threshold"], asked.min_false_positive_pixels, asked.resamples, asked.seed
     )
-    out_dir = Path(out_dir) if out_dir else folder / f"crossval_{stage}"
+    out_dir = Path(out_dir) if out_dir else folder / f"crossval_{stage_name}"
     run = _run(models, runs, missing)
     if evidence.shortcuts is not None:
         _renew_shortcuts(evidence, run, data_dir)
@@ -94,28 +92,12 @@ def cross_validate(
 def _evaluate_fold(model: FoldModel, data_dir: Path, options: dict[str, Any]) -> Path:
     """Folder of the fold's own evaluation, made now unless it is there and whole."""
     folder = model.directory / "evaluation_test"
-    if _up_to_date(folder, model, data_dir, options):
+    if finished_evaluation(folder, sha256(model.checkpoint), data_dir, options):
         log.info("fold %d: evaluated already, %s", model.fold, folder)
         return folder
     print(f"fold {model.fold}: {model.checkpoint}", flush=True)
     evaluate(model.checkpoint, data_dir, folder, **options)
     return folder
-
-
-def _up_to_date(folder: Path, model: FoldModel, data_dir: Path, options: dict[str, Any]) -> bool:
-    """``run.json`` is written last: where it names this checkpoint and data, all files are there."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return False
-    run = json.loads(path.read_text(encoding="utf-8"))
-    asked = EvaluationOptions(**options)
-    sections = [name for name in asked.sections if not (folder / f"{name}.json").is_file()]
-    return (
-        not sections
-        and run["checkpoint_sha256"] == sha256(model.checkpoint)
-        and run["manifest_sha256"] == manifest_hash(data_dir)
-        and all(run[name] == getattr(asked, name) for name in REPORTED)
-    )
 
 
 def _merge(models: Sequence[FoldModel], folders: Sequence[Path]) -> Evidence:

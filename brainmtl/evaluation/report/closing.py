@@ -136,7 +136,7 @@ def command(run: Mapping[str, Any]) -> str:
     """The command line that gives these figures again."""
     if run["folds"]:  # <dir>/<job>/<stage>/checkpoints/best.ckpt, one per fold
         folder = Path(run["checkpoint"].split(", ")[0]).parents[3]
-        options = [f"dir={folder}", f"stage={run['stage']}", f"data_dir={run['data_dir']}"]
+        options = [f"dir={folder}", f"stage_name={run['stage']}", f"data_dir={run['data_dir']}"]
         return shlex.join(["python", "-m", "brainmtl.crossval", *options])
     options = [f"ckpt={run['checkpoint']}", f"data_dir={run['data_dir']}", f"split={run['split']}"]
     return shlex.join(["python", "evaluate.py", *options])
