@@ -53,6 +53,8 @@ def find_state(checkpoints: Path) -> State | None:
                     state.batch,
                     state.score,
                 )
+    if states:
+        log.warning("%s: no state is left with its best checkpoint, begun anew", checkpoints)
     return None
 
 

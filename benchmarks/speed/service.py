@@ -1,0 +1,152 @@
+"""The predictor as it is served: alone or in a batch, with Grad-CAM, first and tenth call."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.serving_load import picture
+from benchmarks.speed.baselines import SIDE, build, default_name
+from benchmarks.speed.environment import bf16_missing
+from benchmarks.speed.timing import Row, Settings, compare, interleave, skipped_row
+from brainmtl.config import PROJECT_ROOT
+from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.inference.images import MAX_BATCH
+from brainmtl.inference.model_folder import ModelFolder
+from brainmtl.inference.network import Network
+from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.predictor import MultiTaskPredictor
+
+# Untrained weights give P near 0.5: the first leaves every picture without mask, the second none.
+NO_MASK = {"seg_gate": 0.99, "cls_threshold": 0.99}
+MASK = {"seg_gate": 0.0}
+
+
+def rows(settings: Settings) -> list[Row]:
+    """All rows of this module."""
+    found = []
+    for device in settings.devices:
+        for precision in ("32", "bf16"):
+            name = "float32" if precision == "32" else precision
+            section = f"service, {device}, {name}"
+            reason = bf16_missing(device) if precision == "bf16" else None
+            if reason:
+                found.append(skipped_row(section, "all rows", reason))
+                continue
+            found += _network_rows(section, device, precision, settings.rounds)
+            found += _predictor_rows(section, device, precision, settings.fewer(2))
+    return found + _first_call_rows(1 if settings.quick else settings.fewer(6))
+
+
+def untrained_predictor(device: str = "cpu", precision: str = "32") -> MultiTaskPredictor:
+    """The default model with fresh weights behind everything that a picture goes through."""
+    config = {
+        "name": default_name(),
+        "version": "0",
+        "stage": "none",
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "synthetic_training": True,
+        "training_sources": [],
+    }
+    model = build(default_name()).eval()
+    folder = ModelFolder(Path(), config, model, "", OperatingPoint.default(), {}, None)
+    return MultiTaskPredictor(folder, device, precision)
+
+
+def png(seed: int) -> bytes:
+    """A drawn head of 512x512 pixels, as a PNG file."""
+    return picture(seed)["file"][1]
+
+
+def _network_rows(section: str, device: str, precision: str, rounds: int) -> list[Row]:
+    network = Network(build(default_name()), device, precision)
+    one = np.random.default_rng(0).standard_normal((1, 1, SIDE, SIDE), dtype=np.float32)
+    many = np.repeat(one, MAX_BATCH, axis=0)
+    seconds = interleave(
+        {
+            "classification": lambda: network.encode(one),
+            "Grad-CAM": lambda: network.gradcam(network.encode(one), [0]),
+            "single": lambda: network.decode(network.encode(one), [0]),
+            "batch": lambda: network.decode(network.encode(many), range(MAX_BATCH)),
+        },
+        rounds,
+        device,
+    )
+    return [
+        *_batch_pair(section, "network with mask", seconds),
+        *_gradcam_pair(section, "network", seconds, "limit 2"),
+    ]
+
+
+def _predictor_rows(section: str, device: str, precision: str, rounds: int) -> list[Row]:
+    predictor = untrained_predictor(device, precision)
+    files = [png(seed) for seed in range(MAX_BATCH)]
+    seconds = interleave(
+        {
+            "classification": lambda: predictor.predict_image(files[0], **NO_MASK),
+            "Grad-CAM": lambda: predictor.predict_image(files[0], include_gradcam=True, **NO_MASK),
+            "single": lambda: predictor.predict_image(files[0], **MASK),
+            "batch": lambda: predictor.predict_batch(files, **MASK),
+        },
+        rounds,
+        device,
+    )
+    return [
+        *_batch_pair(section, "512x512 PNG to answer with mask", seconds),
+        *_gradcam_pair(section, "512x512 PNG to answer", seconds, "whole answers"),
+    ]
+
+
+def _batch_pair(section: str, name: str, seconds: dict[str, list[float]]) -> list[Row]:
+    each = [value / MAX_BATCH for value in seconds["batch"]]
+    ratio, spread = compare(seconds["single"], each)
+    against = "times the speed of the single image (must not be below 1)"
+    alone = _ms(seconds["single"])
+    return [
+        Row(section, f"{name}, single image", alone, "ms"),
+        Row(section, f"{name}, one of {MAX_BATCH}", _ms(each), "ms", ratio, spread, against),
+    ]
+
+
+def _gradcam_pair(section: str, name: str, seconds: dict[str, list[float]], note: str) -> list[Row]:
+    ratio, spread = compare(seconds["Grad-CAM"], seconds["classification"])
+    against = f"times the time of the classification alone ({note})"
+    with_map = _ms(seconds["Grad-CAM"])
+    return [
+        Row(section, f"{name}, classification alone", _ms(seconds["classification"]), "ms"),
+        Row(section, f"{name}, with Grad-CAM", with_map, "ms", ratio, spread, against),
+    ]
+
+
+def _first_call_rows(rounds: int) -> list[Row]:
+    """First against tenth call, each in processes of their own: here, everything is warm already."""
+    found = []
+    for mode, name in (("bare", "without warm-up"), ("warm", "after the service's warm-up")):
+        section = "service, first call in a process"
+        if mode == "warm" and importlib.util.find_spec("fastapi") is None:
+            found.append(skipped_row(section, name, "pip install 'brainmtl[serve]'"))
+            continue
+        runs = [_ten_calls(mode) for _ in range(rounds)]
+        first, tenth = [run[0] for run in runs], [run[-1] for run in runs]
+        ratio, spread = compare(first, tenth)
+        row = Row(
+            section, name, _ms(first), "ms", ratio, spread, "times the time of the tenth call"
+        )
+        found.append(row)
+    return found
+
+
+def _ten_calls(mode: str) -> list[float]:
+    command = [sys.executable, "-m", "benchmarks.speed.ten_calls", mode]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def _ms(seconds: list[float]) -> float:
+    return 1000 * statistics.median(seconds)
