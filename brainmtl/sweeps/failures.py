@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from brainmtl.config import plain
 from brainmtl.errors import BrainMTLError
 
 log = logging.getLogger("brainmtl.sweeps")
@@ -33,12 +34,20 @@ def keep_going(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], 
         except Exception as error:
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 raise
+            from brainmtl.training.settings import run_settings
             from brainmtl.training.status import record_failure
 
             # A message of ours says it all; of anything else the trace is wanted.
             found = _ours(error)
             log.error("run failed: %s", found or error, exc_info=found is None and error)
-            record_failure(Path(HydraConfig.get().runtime.output_dir), found or error)
+            options = plain(cfg)
+            stage = options["stage"]
+            record_failure(
+                Path(HydraConfig.get().runtime.output_dir),
+                found or error,
+                stage.get("order") or [stage["name"]],
+                run_settings(options),
+            )
             return None
 
     return job

@@ -71,12 +71,14 @@ def _only_here(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def record_failure(run_dir: Path, error: Exception) -> None:
+def record_failure(
+    run_dir: Path, error: Exception, stages: Sequence[str], settings: dict[str, Any]
+) -> None:
     """Write into ``status.json`` that a run failed, with an error that the user can read."""
     values = {
         "started": _now(),
-        "stages": [],
-        "settings": None,
+        "stages": list(stages),
+        "settings": settings,
         "command": command(),
         "overrides": overrides(),
     }

@@ -36,7 +36,7 @@ def sample(size: int = 96, channels: int = 1, seed: int = 0) -> dict:
 
 
 def test_the_choices_are_there() -> None:
-    assert CHOICES == ["light", "none", "strong"]
+    assert CHOICES == ["light", "none", "source_style", "strong"]
 
 
 @pytest.mark.parametrize("name", CHOICES)

@@ -172,7 +172,7 @@ def test_hparams_view_has_settings_and_best_figures(sweep: Sweep) -> None:
     )
     assert start.hparams["lambda_cls"].number_value == 0.3
     assert start.hparams["stage"].string_value == "joint"
-    assert start.hparams["lr_encoder"].number_value == pytest.approx(1e-4)
+    assert start.hparams["lr_encoder"].number_value == pytest.approx(5e-4)
     assert start.hparams["balance_labels"].string_value == "true"
     experiment = metadata.parse_experiment_plugin_data(
         content[metadata.EXPERIMENT_TAG].plugin_data.content

@@ -124,9 +124,11 @@ def test_pcgrad_of_the_real_model_is_surgery_on_the_encoder_alone(
 
 def test_pcgrad_under_bfloat16_autocast(phantom_dir: Path, tmp_path: Path) -> None:
     """Finite float32 gradients, near those of float32 training."""
-    exact = encoder_gradients(phantom_dir, tmp_path, "balance=pcgrad")
+    # Smooth parts alone: rounding moves the place of a maximum, and with it a whole gradient.
+    smooth = ("balance=pcgrad", "model.norm=batch", "model.pool=avg")
+    exact = encoder_gradients(phantom_dir, tmp_path, *smooth)
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        low = encoder_gradients(phantom_dir, tmp_path, "balance=pcgrad")
+        low = encoder_gradients(phantom_dir, tmp_path, *smooth)
     assert low.dtype == torch.float32
     assert torch.isfinite(low).all()
     assert F.cosine_similarity(low, exact, dim=0) > 0.98

@@ -118,8 +118,8 @@ def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
     assert "train/loss_seg/phantom_kaggle" not in scalars
     assert events.Tags()["images"] == ["validation"]
     rates = {p: events.Scalars(f"lr/{p}")[0].value for p in ("encoder", "decoder", "head")}
-    assert rates["decoder"] == pytest.approx(3 * rates["encoder"])
-    assert rates["head"] == pytest.approx(3 * rates["encoder"])
+    assert rates["decoder"] == pytest.approx(2 * rates["encoder"])
+    assert rates["head"] == pytest.approx(2 * rates["encoder"])
 
 
 def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:

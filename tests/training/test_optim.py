@@ -229,4 +229,4 @@ def test_loss_config_constructs_with_auto_class_weights() -> None:
     assert isinstance(loss, MultiTaskLoss)
     assert loss.needs_class_weights
     mask_loss = loss.segmentation
-    assert (mask_loss.dice_weight, mask_loss.bce_weight, loss.lambda_cls) == (0.5, 0.5, 1.0)
+    assert (mask_loss.dice_weight, mask_loss.bce_weight, loss.lambda_cls) == (0.5, 0.5, 0.5)
