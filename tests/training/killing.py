@@ -99,6 +99,8 @@ def train_py(*arguments: str, moment: Moment | None = None) -> Ended:
     """Run ``python train.py ARGUMENTS`` to its end, or to ``moment``."""
     with started(*arguments, moment=moment) as process:
         process.join(300)
+        if process.is_alive():
+            raise TimeoutError(f"train.py {' '.join(arguments)} hangs")
     return ended(process)
 
 

@@ -105,7 +105,7 @@ def test_same_seed_same_weights_other_seed_other_weights(
     run: list[StageResult], phantom_dir: Path
 ) -> None:
     outputs = run[0].directory.parents[1]
-    overrides = ("stage=seg_warmup", "reuse_stages=false")
+    overrides = ("stage=seg_warmup", "reuse_stages=false", "model.norm=batch")
     same = train(train_options(phantom_dir, outputs / "same", *overrides))
     other = train(train_options(phantom_dir, outputs / "other", *overrides, "seed=1"))
     assert not _moved(_weights(run[0], "last"), _weights(same[0], "last"))
@@ -114,12 +114,12 @@ def test_same_seed_same_weights_other_seed_other_weights(
 
 def test_init_from_must_fit(run: list[StageResult], phantom_dir: Path, tmp_path: Path) -> None:
     """All stages are checked before the first one trains; so is what only a later stage needs."""
-    start = f"init_from={run[0].best}"
+    start = (f"init_from={run[0].best}", "model.norm=batch")
     with pytest.raises(ConfigError, match=r"encoder.*\(4, .*there.*\(8, .*here.*model="):
-        train(train_options(phantom_dir, tmp_path, start, "model.base_filters=8"))
+        train(train_options(phantom_dir, tmp_path, *start, "model.base_filters=8"))
     with pytest.raises(ConfigError, match="adversary=source tells sources apart"):
         one = ("adversary=source", "data.cls_sources=[phantom_brats]")
-        train(train_options(phantom_dir, tmp_path, start, *one))
+        train(train_options(phantom_dir, tmp_path, *start, *one))
     assert list(tmp_path.iterdir()) == []
 
 
