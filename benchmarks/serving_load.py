@@ -36,6 +36,7 @@ from PIL import Image
 
 from brainmtl.errors import DataError
 from brainmtl.inference import model_folder
+from brainmtl.markdown import markdown_table
 
 START_S = 300
 OPTIONS = {"seg_threshold": 0.0, "include_gradcam": True}  # every request does all there is to do
@@ -154,8 +155,7 @@ def markdown(alone_ms: list[float], tally: Tally, elapsed: float, queue: int) ->
     statuses = ", ".join(f"{k}: {n}" for k, n in sorted(tally.statuses.items()))
     cells = [str(queue), *(f"{alone_ms[k]:.0f} ms" for k in (0, -1)), *quantiles, rate, statuses]
     heading = ("queue", "first alone", "tenth alone", "p50", "p95", "p99", "answers per second")
-    rows = ((*heading, "by status"), ("---:",) * len(cells), cells)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(markdown_table((*heading, "by status"), [cells], ()))
 
 
 def main() -> None:

@@ -60,6 +60,16 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     return decorate
 
 
+def compose(config_name: str, *overrides: str) -> dict[str, Any]:
+    """The options that ``conf/<config_name>.yaml`` and ``overrides`` make, as its command gets them.
+
+    Raises:
+        ConfigError: as :func:`plain`; Hydra's own errors for options that do not exist.
+    """
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return plain(hydra.compose(config_name, list(overrides)))
+
+
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Resolved plain containers; a value left at ``???`` is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)

@@ -1,22 +1,53 @@
-"""Composed configurations for tests, exactly as the commands compose them."""
+"""What tests of several rooms share: composed configurations, commands, processes, ports."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainmtl.config import CONF_DIR, plain
+from brainmtl.config import compose
 
 TINY_MODEL = ("model.base_filters=4", "model.depth=2", "model.hidden_dim=8", "model.stem=conv")
 
 
-def compose(config_name: str, *overrides: str) -> dict[str, Any]:
-    """The resolved configuration of a command, as its entry point passes it on."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+@dataclass(frozen=True)
+class Ended:
+    """Exit code of a command (negative: the signal that killed it), and what it printed."""
 
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return plain(hydra_compose(config_name, list(overrides)))
+    code: int
+    out: str
+    err: str
+
+
+def run_python(
+    arguments: list[str], cwd: Path, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python ARGUMENTS`` in ``cwd``, as a user would."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, in no row."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 def train_options(data_dir: Path, run_dir: Path, *overrides: str) -> dict[str, Any]:

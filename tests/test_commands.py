@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support import run_python
 
 from brainmtl.config import PROJECT_ROOT
 
@@ -37,23 +35,10 @@ TINY_RUN = (
 )
 
 
-def run(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of this project elsewhere, as a user would."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("name", LIGHT)
 def test_help_explains_and_imports_no_torch(name: str, tmp_path: Path) -> None:
     """The issue's limit of 2 s is that of an idle machine; torch alone would take longer than that."""
-    result = run([*LIGHT[name], "--help"], tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    result = run_python([*LIGHT[name], "--help"], tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 0
     assert "python" in result.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if "|" in line}
@@ -77,7 +62,7 @@ def test_help_explains_and_imports_no_torch(name: str, tmp_path: Path) -> None:
 def test_errors_are_one_line_with_the_remedy(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    result = run(arguments, tmp_path)
+    result = run_python(arguments, tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
@@ -86,7 +71,7 @@ def test_errors_are_one_line_with_the_remedy(
 
 def test_tools_leave_nothing_behind(phantom_dir: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in (PROJECT_ROOT / "outputs").iterdir())
-    result = run(["-m", "brainmtl.check", f"data_dir={phantom_dir}"], tmp_path)
+    result = run_python(["-m", "brainmtl.check", f"data_dir={phantom_dir}"], tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert list(tmp_path.iterdir()) == []
     assert sorted(path.name for path in (PROJECT_ROOT / "outputs").iterdir()) == before
@@ -96,7 +81,7 @@ def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path:
     """The two commands of the README, as processes, with paths relative to where they are typed."""
     (tmp_path / "data").symlink_to(phantom_dir)
     started = time.time()
-    trained = run(
+    trained = run_python(
         [
             str(PROJECT_ROOT / "train.py"),
             "data_dir=data",
@@ -112,7 +97,7 @@ def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path:
     checkpoint = tmp_path / "runs/first/joint/checkpoints/best.ckpt"
     assert checkpoint.stat().st_mtime >= started - 1
     assert "best checkpoint" in trained.stdout
-    evaluated = run(
+    evaluated = run_python(
         [
             str(PROJECT_ROOT / "evaluate.py"),
             "ckpt=runs/first/joint/checkpoints/best.ckpt",
@@ -129,7 +114,7 @@ def test_train_then_evaluate_from_another_directory(phantom_dir: Path, tmp_path:
 
 def test_multirun_leaves_one_comparable_run_per_value(phantom_dir: Path, tmp_path: Path) -> None:
     """The lambda sweep of the README: numbered runs, and the one-task stages trained once."""
-    result = run(
+    result = run_python(
         [
             str(PROJECT_ROOT / "train.py"),
             "-m",

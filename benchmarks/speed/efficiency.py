@@ -7,8 +7,8 @@ import statistics
 import torch
 
 from benchmarks.speed.baselines import SIDE, build, channels_last, default_name
-from benchmarks.speed.environment import bf16_missing
-from benchmarks.speed.timing import Call, Row, Settings, compare, interleave, skipped_row
+from benchmarks.speed.environment import in_both_formats
+from benchmarks.speed.timing import Call, Row, Settings, compare, interleave
 from brainmtl.inference.network import autocast
 from brainmtl.models.summary import summarize
 
@@ -17,16 +17,11 @@ BATCHES = (1, 16)
 
 def rows(settings: Settings) -> list[Row]:
     """GFLOP/s of the forward pass, and what a matrix product of the same type reaches."""
-    found = []
-    for device in settings.devices:
-        for precision, name in (("32", "float32"), ("bf16", "bf16")):
-            section = f"efficiency, {device}, {name}"
-            reason = bf16_missing(device) if precision == "bf16" else None
-            if reason:
-                found.append(skipped_row(section, "all rows", reason))
-            else:
-                found += _one(section, device, precision, settings)
-    return found
+
+    def measure(section: str, device: str, precision: str) -> list[Row]:
+        return _one(section, device, precision, settings)
+
+    return in_both_formats("efficiency", settings.devices, measure)
 
 
 def _one(section: str, device: str, precision: str, settings: Settings) -> list[Row]:

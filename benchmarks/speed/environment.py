@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable, Sequence
 
 import torch
 
+from benchmarks.speed.timing import Row, skipped_row
 from brainmtl.data.datamodule import default_workers
 from brainmtl.training.precision import has_bf16
 
@@ -17,6 +19,22 @@ def bf16_missing(device: str) -> str | None:
     """Why bfloat16 is not measured on ``device``; None where its hardware multiplies it."""
     kind = "gpu" if device.startswith("cuda") else "cpu"
     return None if has_bf16(kind) else f"this {kind.upper()} only emulates bfloat16"
+
+
+def in_both_formats(
+    title: str, devices: Sequence[str], measure: Callable[[str, str, str], list[Row]]
+) -> list[Row]:
+    """``measure(section, device, precision)`` in float32 and bf16; a skipped row where that is emulated."""
+    found = []
+    for device in devices:
+        for precision, name in (("32", "float32"), ("bf16", "bf16")):
+            section = f"{title}, {device}, {name}"
+            reason = bf16_missing(device) if precision == "bf16" else None
+            if reason:
+                found.append(skipped_row(section, "all rows", reason))
+            else:
+                found += measure(section, device, precision)
+    return found
 
 
 def describe(devices: tuple[str, ...]) -> list[str]:

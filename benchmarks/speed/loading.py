@@ -13,14 +13,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from benchmarks.speed.baselines import default_name
-from benchmarks.speed.environment import bf16_missing
-from benchmarks.speed.timing import Row, Settings, compare, skipped_row, synchronize
+from benchmarks.speed.environment import in_both_formats
+from benchmarks.speed.timing import Row, Settings, compare, synchronize
 from benchmarks.speed.training import Batch, Step, make_step, to_device
-from brainmtl.config import CONF_DIR, plain
+from brainmtl.config import compose
 from brainmtl.data.datamodule import MultiTaskDataModule
 
 STEPS = 8  # timed in a row
@@ -30,19 +29,14 @@ def rows(settings: Settings) -> list[Row]:
     """Both number formats on every device; without ``data_dir`` from a small phantom (synthetic)."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = settings.data_dir or _phantom(Path(folder))
-        data = _data_module(data_dir, settings.batch)
-        found = []
-        for device in settings.devices:
-            for precision in ("32", "bf16"):
-                name = "float32" if precision == "32" else precision
-                section = f"loading, {device}, {name}"
-                reason = bf16_missing(device) if precision == "bf16" else None
-                if reason:
-                    found.append(skipped_row(section, "all rows", reason))
-                    continue
-                step = make_step(default_name(), device, precision, torch.channels_last)
-                found += _compare(section, data, step, device, settings)
-        return found
+        path, size = f"data_dir={data_dir.resolve()}", f"data.batch_size={settings.batch}"
+        data = data_module(compose("train", path, "run_dir=.", size))
+
+        def measure(section: str, device: str, precision: str) -> list[Row]:
+            step = make_step(default_name(), device, precision, torch.channels_last)
+            return _compare(section, data, step, device, settings)
+
+        return in_both_formats("loading", settings.devices, measure)
 
 
 def _compare(
@@ -117,22 +111,18 @@ def _again(batches: list[Batch]) -> Iterator[Batch]:
         yield from batches
 
 
-def _data_module(data_dir: Path, batch: int) -> MultiTaskDataModule:
-    options = _compose(
-        "train", f"data_dir={data_dir.resolve()}", "run_dir=.", f"data.batch_size={batch}"
-    )
-    data = instantiate(
+def data_module(options: dict[str, Any]) -> MultiTaskDataModule:
+    """The mixed loaders of composed ``conf/train.yaml``, as a stage of both tasks has them."""
+    return instantiate(
         options["data"], **options["loader"], augmentation=instantiate(options["augmentation"])
     )
-    data.setup("fit")
-    return data
 
 
 def _phantom(folder: Path) -> Path:
     from brainmtl.prepare import prepare
 
     print("loading: preparing a small phantom (synthetic) ...", file=sys.stderr)
-    options = _compose(
+    options = compose(
         "prepare",
         "source=phantom",
         f"raw_dir={folder}/raw",
@@ -143,8 +133,3 @@ def _phantom(folder: Path) -> Path:
     with contextlib.redirect_stdout(sys.stderr):  # the table alone goes to stdout
         prepare(options)
     return folder / "prepared"
-
-
-def _compose(name: str, *overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return plain(compose(name, list(overrides)))

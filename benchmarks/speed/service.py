@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.serving_load import picture
 from benchmarks.speed.baselines import SIDE, build, default_name
-from benchmarks.speed.environment import bf16_missing
+from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.timing import Row, Settings, compare, interleave, skipped_row
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
@@ -30,17 +30,14 @@ MASK = {"seg_gate": 0.0}
 
 def rows(settings: Settings) -> list[Row]:
     """All rows of this module."""
-    found = []
-    for device in settings.devices:
-        for precision in ("32", "bf16"):
-            name = "float32" if precision == "32" else precision
-            section = f"service, {device}, {name}"
-            reason = bf16_missing(device) if precision == "bf16" else None
-            if reason:
-                found.append(skipped_row(section, "all rows", reason))
-                continue
-            found += _network_rows(section, device, precision, settings.rounds)
-            found += _predictor_rows(section, device, precision, settings.fewer(2))
+
+    def measure(section: str, device: str, precision: str) -> list[Row]:
+        return [
+            *_network_rows(section, device, precision, settings.rounds),
+            *_predictor_rows(section, device, precision, settings.fewer(2)),
+        ]
+
+    found = in_both_formats("service", settings.devices, measure)
     return found + _first_call_rows(1 if settings.quick else settings.fewer(6))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.speed.timing import Row
+from brainmtl.markdown import markdown_table
 
 HEADER = ("section", "row", "median", "ratio (quartiles)", "the ratio is")
 
@@ -20,9 +21,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Header and rows as a Markdown table."""
-    rule = ("---", "---", "---:", "---:", "---")
-    lines = (HEADER, rule, *(cells(row) for row in rows))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown_table(HEADER, map(cells, rows), (0, 1, 4)))
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -46,12 +46,7 @@ def read_manifest(data_dir: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = Path(data_dir) / FILE_NAME
-    if not path.is_file():
-        raise DataError(
-            f"{path} is missing: {data_dir} is no prepared folder. Make one with "
-            f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
-        )
+    path = _existing(data_dir)
     # Text first: read as a category, patients 001 and 002 would become the numbers 1 and 2.
     dtypes = {k: "string" if v == "category" else v for k, v in MANIFEST_COLUMNS.items()}
     try:
@@ -75,8 +70,21 @@ def write_manifest(data_dir: str | Path, frame: pd.DataFrame) -> None:
 
 
 def manifest_hash(data_dir: str | Path) -> str:
-    """SHA-256 of the manifest: names the exact data that a model was trained on."""
-    return sha256(Path(data_dir) / FILE_NAME)
+    """SHA-256 of the manifest: names the exact data that a model was trained on.
+
+    Raises :class:`DataError` when it is missing.
+    """
+    return sha256(_existing(data_dir))
+
+
+def _existing(data_dir: str | Path) -> Path:
+    path = Path(data_dir) / FILE_NAME
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: {data_dir} is no prepared folder. Make one with "
+            f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
+        )
+    return path
 
 
 def source_hashes(frame: pd.DataFrame) -> dict[str, str]:

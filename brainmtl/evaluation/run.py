@@ -69,17 +69,7 @@ def evaluate(
     selection.check_samples(test, data_dir, meta)
     out_dir = Path(out_dir) if out_dir else selection.default_out_dir(ckpt, split)
     network = asked.network()
-    point = operating_point_for(
-        asked.operating_point,
-        ckpt,
-        model,
-        data_dir,
-        frame[(frame["split"] == "val") & frame["source"].isin(meta.get("sources") or [])],
-        same_data=meta.get("manifest_sha256") == manifest_hash(data_dir),
-        seg_gate=asked.seg_gate,
-        **network,
-    )
-    point = asked.apply(point)
+    point = _operating_point(ckpt, model, meta, data_dir, frame, asked, network)
     mask_dir = out_dir / "masks" if asked.save_masks else None
     evidence, seconds = predict_cases(model, data_dir, test, point, mask_dir, network)
     evidence.score(
@@ -110,6 +100,30 @@ def evaluate(
         )
     publish(out_dir, evidence, run, asked.bands, asked.figures)
     return {"metrics": evidence.result, "run": run, "out_dir": out_dir}
+
+
+def _operating_point(
+    ckpt: Path,
+    model: MultiTaskModel,
+    meta: dict[str, Any],
+    data_dir: Path,
+    frame: pd.DataFrame,
+    asked: EvaluationOptions,
+    network: dict[str, Any],
+) -> OperatingPoint:
+    """Fitted on the validation samples of the sources of training, with what was asked on top."""
+    trained = frame["source"].isin(meta.get("sources") or [])
+    point = operating_point_for(
+        asked.operating_point,
+        ckpt,
+        model,
+        data_dir,
+        frame[(frame["split"] == "val") & trained],
+        same_data=meta.get("manifest_sha256") == manifest_hash(data_dir),
+        seg_gate=asked.seg_gate,
+        **network,
+    )
+    return asked.apply(point)
 
 
 def predict_cases(

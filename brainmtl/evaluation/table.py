@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from brainmtl.markdown import markdown_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -91,21 +93,20 @@ def stage_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> tup
         text = key in ("stage", "source")
         # Names may wrap, figures must stay whole.
         table.add_column(heading, justify="left" if text else "right", no_wrap=not text)
-    lines = [
-        f"| {' | '.join(map(_one_line, COLUMNS.values()))} |",
-        f"|{'|'.join('---' if k in ('stage', 'source') else '---:' for k in COLUMNS)}|",
-    ]
+    shown: list[list[str]] = []
     previous = None
     for row in rows:
         cells = {key: _cell(row[key], key) for key in COLUMNS}
-        lines.append(f"| {' | '.join(cells.values())} |")
+        shown.append(list(cells.values()))
         if previous == row["stage"]:
             cells["stage"] = ""  # named once per block
         elif previous is not None:
             table.add_section()
         previous = row["stage"]
         table.add_row(*cells.values())
-    return table, "\n".join([*lines, "", LEGEND, ""])
+    heads = list(map(_one_line, COLUMNS.values()))
+    text = [k for k, key in enumerate(COLUMNS) if key in ("stage", "source")]
+    return table, "\n".join([*markdown_table(heads, shown, text), "", LEGEND, ""])
 
 
 def print_table(table: Table) -> None:

@@ -75,6 +75,11 @@ def check_bands(entries: Sequence[Mapping[str, Any]]) -> tuple[Band, ...]:
     return bands
 
 
+def band_range(low: float, high: float) -> str:
+    """ "0.20 ≤ P < 0.80"; the last band, which ends at 1, includes it."""
+    return f"{low:.2f} ≤ P {'≤' if high == 1 else '<'} {high:.2f}"
+
+
 def band_of(bands: Sequence[Band], probability: float) -> Band:
     """The band of a calibrated probability in [0, 1]; ValueError outside of it."""
     if not 0 <= probability <= 1:

@@ -250,7 +250,7 @@ def mask_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
-    """Pixels uint8 (H, W) or (H, W, 3) as the bytes of a PNG file."""
+    """Pixels uint8 (H, W) or (H, W, 3), or uint16 (H, W), as the bytes of a PNG file."""
     from PIL import Image
 
     stream = BytesIO()

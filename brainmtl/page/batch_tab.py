@@ -10,7 +10,7 @@ import streamlit as st
 
 from brainmtl.errors import BrainMTLError
 from brainmtl.page import examples
-from brainmtl.page.boxes import digest, literal, show_metric, waiting
+from brainmtl.page.boxes import digest, download, literal, show_metric, waiting
 from brainmtl.page.client import Client, Options
 from brainmtl.page.pictures import thumbnail
 
@@ -126,14 +126,7 @@ def _show(lines: Sequence[Mapping[str, Any]]) -> None:
         width="stretch",
         placeholder="–",
     )
-    st.download_button(
-        "All columns (CSV)",
-        csv_of(lines),
-        "batch.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    download("All columns (CSV)", csv_of(lines), "batch.csv", "text/csv")
     if unanswered := [line for line in lines if line["status"] != OK]:
         with st.expander(
             f"Why {len(unanswered)} have no answer", expanded=True, icon=":material/help:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,6 +86,26 @@ def show_metric(
         border=True,
         height="stretch",
     )
+
+
+def download(
+    label: str,
+    data: bytes | str,
+    name: str,
+    mime: str,
+    icon: str = "download",
+    key: str | None = None,
+) -> None:
+    """A button that saves ``data`` as a file; the page is not drawn again for it."""
+    st.download_button(
+        label, data, name, mime, icon=f":material/{icon}:", on_click="ignore", key=key
+    )
+
+
+def download_json(label: str, values: Mapping[str, Any], name: str) -> None:
+    """As :func:`download`, of plain values; the key keeps buttons of one label in two tabs apart."""
+    text = json.dumps(values, indent=2)
+    download(label, text, name, "application/json", "data_object", key=f"download_{name}")
 
 
 def waiting(seconds: int) -> None:

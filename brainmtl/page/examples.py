@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from io import BytesIO
 
 import numpy as np
 import streamlit as st
 from PIL import Image
+
+from brainmtl.inference.results import png_bytes
 
 # Heads of their own: training and evaluation on the phantom use other seeds.
 SEED = 20_260
@@ -24,10 +25,10 @@ VOLUME = "Volume with tumour (synthetic)"
 def picture(name: str) -> bytes:
     """PNG file of one of PICTURES: slices in 16 bit grey, the photograph in 8 bit."""
     if name == NO_MRI:
-        return _png(Image.fromarray(_gradient()))
+        return png_bytes(_gradient())
     if name == PHOTO:
-        return _png(_photo())
-    return _png(Image.fromarray(_slice(TUMOUR if name == SLICE_TUMOUR else HEALTHY)))
+        return png_bytes(np.asarray(_photo()))
+    return png_bytes(_slice(TUMOUR if name == SLICE_TUMOUR else HEALTHY))
 
 
 @st.cache_data(show_spinner="Drawing a synthetic head (some seconds, once) ...")
@@ -71,9 +72,3 @@ def _photo() -> Image.Image:
 def _gradient(size: int = 256) -> np.ndarray:
     rows, columns = np.mgrid[0 : 255 : size * 1j, 0 : 255 : size * 1j]
     return np.stack([rows, columns, 255 - rows], axis=2).astype(np.uint8)
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from brainmtl.evaluation.report.card import LABELS, card_markdown
 from brainmtl.evaluation.report.markdown import nested
 from brainmtl.evaluation.report.operating import LABELS as SETTINGS
 from brainmtl.evaluation.report.text import METHODS, fraction, number
-from brainmtl.page.boxes import literal, show_metric
+from brainmtl.page.boxes import download_json, literal, show_metric
 from brainmtl.page.charts import intervals_chart
 from brainmtl.page.client import Client, Options
 
@@ -42,14 +41,7 @@ def draw(client: Client, model: Mapping[str, Any], options: Options) -> None:
     _show_hashes(model)
     with st.expander("The whole card", icon=":material/description:"):
         st.markdown(nested(card_markdown(card), "", top=4))
-    st.download_button(
-        "Card (JSON)",
-        json.dumps(card, indent=2),
-        "model_card.json",
-        "application/json",
-        icon=":material/data_object:",
-        on_click="ignore",
-    )
+    download_json("Card (JSON)", card, "model_card.json")
 
 
 def _show_identity(model: Mapping[str, Any]) -> None:

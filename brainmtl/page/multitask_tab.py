@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
+from brainmtl.inference.bands import band_range
 from brainmtl.page import examples
 from brainmtl.page.boxes import (
     digest,
+    download,
+    download_json,
     literal,
     remembered,
     show_metric,
@@ -22,7 +24,7 @@ from brainmtl.page.boxes import (
 from brainmtl.page.charts import probability_chart
 from brainmtl.page.client import Client, Options
 from brainmtl.page.pictures import Shown, heated, outlined, read_shown, show_row
-from brainmtl.page.words import area_words, band_range, bands_of, percent
+from brainmtl.page.words import area_words, bands_of, percent
 
 UPLOADS, EXAMPLE = "multitask_uploads", "multitask_example"
 
@@ -39,7 +41,8 @@ def draw(client: Client, model: Mapping[str, Any], options: Options) -> None:
     key = (digest(data), options, model["model"]["weights_sha256"])
     with st.spinner("Asking the service ..."):
         answer = remembered("multitask", key, lambda: client.picture(data, options, waiting))
-    _show(read_shown(data), answer, model)
+    shown = remembered("multitask_shown", key[0], lambda: read_shown(data))
+    _show(shown, answer, model)
 
 
 def _choose() -> bytes | None:
@@ -105,14 +108,14 @@ def _show_metrics(answer: Mapping[str, Any]) -> None:
 
 def _show_band(band: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     with st.expander(
-        f"Interpretation: **{literal(band['name'])}** ({band_range(band)})",
+        f"Interpretation: **{literal(band['name'])}** ({band_range(band['low'], band['high'])})",
         icon=":material/menu_book:",
     ):
         st.markdown(literal(band["advice"]))
         others = [other for other in bands_of(model) if other["name"] != band["name"]]
         for other in others:
             st.caption(
-                f"{literal(other['name'])} ({band_range(other)}): {literal(other['advice'])}"
+                f"{literal(other['name'])} ({band_range(other['low'], other['high'])}): {literal(other['advice'])}"
             )
 
 
@@ -120,19 +123,5 @@ def _show_downloads(answer: Mapping[str, Any]) -> None:
     with st.container(horizontal=True):
         mask = answer["segmentation"]["mask_png"]
         if mask is not None:
-            st.download_button(
-                "Mask (PNG)",
-                base64.b64decode(mask),
-                "mask.png",
-                "image/png",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-        st.download_button(
-            "Answer (JSON)",
-            json.dumps(answer, indent=2),
-            "answer.json",
-            "application/json",
-            icon=":material/data_object:",
-            on_click="ignore",
-        )
+            download("Mask (PNG)", base64.b64decode(mask), "mask.png", "image/png")
+        download_json("Answer (JSON)", answer, "answer.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.page import examples
 from brainmtl.page.boxes import (
     digest,
+    download,
+    download_json,
     literal,
     remembered,
     show_metric,
@@ -108,21 +109,7 @@ def _slice_words(index: int, one: Mapping[str, Any] | None) -> str:
 def _show_downloads(answer: Mapping[str, Any]) -> None:
     plain = {name: value for name, value in answer.items() if name != "mask_nifti_gz"}
     with st.container(horizontal=True):
-        if answer["mask_nifti_gz"] is not None:
-            st.download_button(
-                "Mask (NIfTI)",
-                base64.b64decode(answer["mask_nifti_gz"]),
-                "mask.nii.gz",
-                "application/gzip",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-        st.download_button(
-            "Answer (JSON)",
-            json.dumps(plain, indent=2),
-            "patient.json",
-            "application/json",
-            icon=":material/data_object:",
-            on_click="ignore",
-            key="patient_json",
-        )
+        mask = answer["mask_nifti_gz"]
+        if mask is not None:
+            download("Mask (NIfTI)", base64.b64decode(mask), "mask.nii.gz", "application/gzip")
+        download_json("Answer (JSON)", plain, "patient.json")

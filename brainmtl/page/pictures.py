@@ -12,6 +12,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from brainmtl.inference.results import png_bytes
+
 MAX_SIDE = 1024  # of what is drawn; larger pictures are shrunk before anything is laid over them
 WIDTHS = {1: 400, 2: 250, 3: 200}  # px of each of so many pictures in a row
 THUMBNAIL_SIDE = 96
@@ -62,9 +64,7 @@ def thumbnail(data: bytes, result: Mapping[str, Any]) -> str:
     mask = result["segmentation"]["mask_png"]
     image = Image.fromarray(shown.pixels if mask is None else outlined(shown, mask))
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    stream = BytesIO()
-    image.save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(np.asarray(image))).decode()}"
 
 
 def show_row(pictures: Mapping[str, np.ndarray]) -> None:

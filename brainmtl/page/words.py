@@ -19,12 +19,6 @@ def area_words(segmentation: Mapping[str, Any]) -> tuple[str, str | None]:
     return f"{segmentation['area_px']:,} px", None if mm2 is None else f"{mm2:,.0f} mm²"
 
 
-def band_range(band: Mapping[str, Any]) -> str:
-    """ "0.20 ≤ P < 0.80"; the highest band includes 1."""
-    sign = "≤" if band["high"] == 1 else "<"
-    return f"{band['low']:.2f} ≤ P {sign} {band['high']:.2f}"
-
-
 def bands_of(model: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The bands of the model's card, the highest probabilities first."""
     return list(reversed(model["card"].get("bands") or []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from brainmtl.markdown import markdown_table
 from brainmtl.sweeps.jobs import Job
 from brainmtl.sweeps.settings import (
     FIGURES,
@@ -29,6 +30,7 @@ PARETO = (
     "front is beaten by no other at both; which of them is best depends on what the two are worth, "
     "which the monitor's weights (`combined_weights`) say."
 )
+TEXT = (0, 3)  # columns of words
 Rows = list[list[str]]
 
 
@@ -61,8 +63,6 @@ def report_text(
 ) -> str:
     """The report as Markdown; ``about`` has ``stage``, ``split`` and ``folder``."""
     heads, rows = table_rows(settings, names, chosen)
-    text = (0, 3)
-    marks = "|".join("---" if k in text else "---:" for k in range(len(heads)))
     finished = sum(job.state == "finished" for job in jobs)
     lines = [
         f"# Sweep over {option_names(settings)}",
@@ -79,9 +79,7 @@ def report_text(
         *missing_lines(jobs, about["stage"]),
         "## Figures",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{marks}|",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *markdown_table(heads, rows, TEXT),
         "",
         READING,
         "",
@@ -110,7 +108,7 @@ def terminal_table(heads: Sequence[str], rows: Rows) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=READING)
     for k, head in enumerate(heads):
-        text = k in (0, 3)
+        text = k in TEXT
         table.add_column(
             head.replace(" ", "\n") if not text else head,
             justify="left" if text else "right",

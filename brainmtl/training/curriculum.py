@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.data.manifest import manifest_hash, read_manifest
+from brainmtl.data.manifest import manifest_hash
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.files import sha256
@@ -87,7 +87,6 @@ def train(options: Options) -> list[StageResult]:
     stages = stage_configs(options["stage"], options["loader"])
     run_dir = Path(options["run_dir"])
     init_from = Path(options["init_from"]) if options["init_from"] else None
-    read_manifest(options["data"]["data_dir"])  # no prepared folder is refused in its own words
     _check_start(options, init_from)
     record = find_record(run_dir)
     if record is not None:

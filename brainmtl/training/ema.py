@@ -13,9 +13,9 @@ class WeightEMA(WeightAveraging):
     """Keeps theta_ema = d * theta_ema + (1 - d) * theta after every optimiser step.
 
     d = min(decay, (1 + n) / (10 + n)) after n updates, so that a short stage is not held back by the
-    weights that it started from (the warm-up of TensorFlow's
-    ExponentialMovingAverage). Validation runs on the average; a checkpoint's ``state_dict`` is the
-    average too, and the trained weights stand beside it for resuming.
+    weights that it started from (the warm-up of TensorFlow's ExponentialMovingAverage).
+    Validation runs on the average; a checkpoint's ``state_dict`` is the average too, and the trained
+    weights stand beside it for resuming.
 
     Raises:
         ConfigError: ``decay`` outside (0, 1).

@@ -40,10 +40,9 @@ def identity(options: Options) -> Record:
     Raises:
         DataError: data or initial weights are not there.
     """
-    from brainmtl.data.manifest import manifest_hash, read_manifest
+    from brainmtl.data.manifest import manifest_hash
     from brainmtl.data.preprocess import PREPROCESSING_VERSION
 
-    read_manifest(options["data"]["data_dir"])  # no prepared folder is refused in its own words
     init_from = options["init_from"]
     if init_from and not Path(init_from).is_file():
         raise DataError(f"init_from={init_from}: no such checkpoint")

@@ -34,16 +34,7 @@ def run_status(
     Raises:
         ConfigError: another process trains into this folder.
     """
-    values = {
-        "state": "running",
-        "started": _now(),
-        "ended": None,
-        "error": None,
-        "stages": list(stages),
-        "settings": settings,
-        "command": command(),
-        "overrides": overrides(),
-    }
+    values = {"state": "running", "ended": None, "error": None, **_begun(stages, settings)}
     with _only_here(run_dir):
         write_json(run_dir / STATUS, values)
         try:
@@ -75,13 +66,7 @@ def record_failure(
     run_dir: Path, error: Exception, stages: Sequence[str], settings: dict[str, Any]
 ) -> None:
     """Write into ``status.json`` that a run failed, with an error that the user can read."""
-    values = {
-        "started": _now(),
-        "stages": list(stages),
-        "settings": settings,
-        "command": command(),
-        "overrides": overrides(),
-    }
+    values = _begun(stages, settings)
     path = run_dir / STATUS
     if path.is_file():  # what the training has recorded, unless it is of an earlier attempt
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -113,6 +98,16 @@ def command() -> str | None:
 def overrides() -> list[str]:
     """The options as typed; empty where Hydra does not run this."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def _begun(stages: Sequence[str], settings: dict[str, Any] | None) -> Status:
+    return {
+        "started": _now(),
+        "stages": list(stages),
+        "settings": settings,
+        "command": command(),
+        "overrides": overrides(),
+    }
 
 
 def _end(run_dir: Path, values: Status, state: str, error: str | None = None) -> None:

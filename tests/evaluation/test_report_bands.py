@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from brainmtl.errors import ConfigError
-from brainmtl.evaluation.report.bands import band_range, observed
-from brainmtl.inference.bands import Band, band_of, check_bands, load_bands
+from brainmtl.evaluation.report.bands import observed
+from brainmtl.inference.bands import Band, band_of, band_range, check_bands, load_bands
 
 
 def entry(name: str, low: Any, high: Any, advice: str = "Read it.") -> dict[str, Any]:
@@ -21,8 +21,8 @@ def entry(name: str, low: Any, high: Any, advice: str = "Read it.") -> dict[str,
 def test_default_bands() -> None:
     bands = load_bands()
     assert [band.name for band in bands] == ["no finding", "second read", "review now"]
-    assert band_range(bands[0], bands) == "0.00 ≤ P < 0.20"
-    assert band_range(bands[-1], bands) == "0.80 ≤ P ≤ 1.00"
+    assert band_range(bands[0].low, bands[0].high) == "0.00 ≤ P < 0.20"
+    assert band_range(bands[-1].low, bands[-1].high) == "0.80 ≤ P ≤ 1.00"
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from support import compose
+from support import compose, run_python
 
 from brainmtl.data.image_io import read_image
 from brainmtl.errors import ConfigError, DataError
@@ -27,15 +25,7 @@ from brainmtl.predict import predict
 
 
 def run(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    return run_python(["-m", *arguments], cwd, timeout=500, **environment)
 
 
 def read_lines(out_dir: Path) -> dict[str, dict[str, str]]:

@@ -27,17 +27,6 @@ def until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S) -> 
         time.sleep(0.1)
 
 
-def free_ports(count: int = 2) -> list[int]:
-    """Ports that nobody listens on now, in no row."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind((HOST, 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @contextmanager
 def listening(port: int = 0) -> Iterator[int]:
     """A port that somebody listens on."""

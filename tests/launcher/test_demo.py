@@ -14,13 +14,13 @@ from launching import (
     Command,
     alive,
     demo_words,
-    free_ports,
     is_open,
     listening,
     started,
     status_of,
     until,
 )
+from support import free_ports
 
 from brainmtl.demo import PAGE, main
 
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_both(demo: Demo) -> None:
 
 
 def test_sigterm_while_it_starts_leaves_nothing(model_folder: Path, tmp_path: Path) -> None:
-    ports = free_ports()
+    ports = free_ports(2)
     with started(*demo_words(model_folder, *ports), folder=tmp_path) as command:
         command.wait_for(r"\[demo\] page: ")
         running = command.pids("api") + command.pids("page")
@@ -107,7 +107,7 @@ def test_sigterm_while_it_starts_leaves_nothing(model_folder: Path, tmp_path: Pa
 
 
 def test_a_crash_loop_gives_up_with_the_reason(model_folder: Path, tmp_path: Path) -> None:
-    words = demo_words(model_folder, *free_ports(), "open_browser=false")
+    words = demo_words(model_folder, *free_ports(2), "open_browser=false")
     with started(*words, folder=tmp_path, UVICORN_BACKLOG="many") as command:
         assert command.process.wait(timeout=300) == 1
         assert len(command.pids("api")) == 5
@@ -120,7 +120,7 @@ def test_a_crash_loop_gives_up_with_the_reason(model_folder: Path, tmp_path: Pat
 
 def test_a_model_that_cannot_be_served_ends_it_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    words = demo_words(tmp_path / "empty", *free_ports())
+    words = demo_words(tmp_path / "empty", *free_ports(2))
     with started(*words, folder=tmp_path) as command:
         assert command.process.wait(timeout=300) == 1
         assert "empty lacks manifest.json, so it is no model folder" in command.text

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from launching import free_ports, started, until
+from launching import started, until
+from support import free_ports
 
 from brainmtl.config import PROJECT_ROOT
 
@@ -27,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def words() -> list[str]:
-    api_port, page_port = free_ports()
+    api_port, page_port = free_ports(2)
     ports = [f"api_port={api_port}", f"page_port={page_port}"]
     return ["-m", "brainmtl.demo", *ports, "open_browser=false"]
 

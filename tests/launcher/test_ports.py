@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from launching import free_ports, listening
+from launching import listening
+from support import free_ports
 
 from brainmtl.errors import ConfigError
 from brainmtl.launcher import ports

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,12 +19,6 @@ from brainmtl.config import PROJECT_ROOT
 
 WAIT_MS = 90_000  # on a machine that does other work
 APP = PROJECT_ROOT / "brainmtl" / "page" / "app.py"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextmanager

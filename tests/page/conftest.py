@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))  # `import serving`
 import tiny
 from fastapi import FastAPI
 from hostile import encode
-from serving import export_tiny, ready_client
+from serving import export_tiny, ready_client, tumour_plane
 
 from brainmtl.page.client import Client
 from brainmtl.serve.app import create_app
@@ -43,10 +43,7 @@ def client(app: FastAPI) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def plane() -> np.ndarray:
-    """A slice of the kind that the tiny network was trained on, uint8, with a bright disc."""
-    plane = tiny.head((96, 80), seed=10)
-    plane[tiny.disc(plane.shape, (38, 48), 14)] += 80
-    return plane.clip(0, 255).astype(np.uint8)
+    return tumour_plane()
 
 
 @pytest.fixture(scope="session")

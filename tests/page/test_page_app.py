@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import report_inputs as inputs
 import streamlit as st
 from serving import Server
 from streamlit.testing.v1 import AppTest
+from support import free_ports
 
 from brainmtl.evaluation.card import METRICS, build_card
 from brainmtl.evaluation.report.card import LABELS
@@ -40,9 +40,7 @@ def text_of(boxes: Any) -> str:
 
 
 def test_without_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     monkeypatch.setenv("BRAINMTL_API_URL", f"http://127.0.0.1:{port}")
     page = run_page()
     assert not page.exception

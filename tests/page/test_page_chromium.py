@@ -19,7 +19,6 @@ from browsing import (
     WAIT_MS,
     chromium,
     download,
-    free_port,
     image_widths,
     metrics,
     no_error,
@@ -34,6 +33,7 @@ from hostile import encode
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from serving import upload
+from support import free_ports
 
 ALWAYS = {"seg_threshold": 0}
 
@@ -41,7 +41,7 @@ ALWAYS = {"seg_threshold": 0}
 @pytest.fixture(scope="module")
 def api_url() -> str:
     """Where the service will be; it is not started by this."""
-    return f"http://127.0.0.1:{free_port()}"
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def page_url(
     browser: Browser, api_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The page as a process, before a service runs, with the tab Batch to be opened first."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = ("streamlit", "run", str(APP), "--server.port", str(port))
     log = tmp_path_factory.mktemp("page") / "log.txt"
     with process(command, log, BRAINMTL_API_URL=api_url, BRAINMTL_PAGE="batch"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -15,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hostile import encode
 from serving import audit_lines, ready_client
+from support import free_ports
 
 from brainmtl.page import client as module
 from brainmtl.page.client import (
@@ -60,9 +60,7 @@ def test_loading_and_no_model(model_folder: Path, tmp_path: Path) -> None:
 
 
 def test_down() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     client = Client.from_environment({"BRAINMTL_API_URL": f"http://127.0.0.1:{port}/"})
     status = client.status()
     assert status.state == DOWN

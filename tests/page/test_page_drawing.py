@@ -15,6 +15,7 @@ import pytest
 from hostile import encode
 from PIL import Image
 
+from brainmtl.inference.bands import band_range
 from brainmtl.inference.input_check import read_picture
 from brainmtl.inference.overlay import contour_overlay, grey_picture, heat_overlay
 from brainmtl.page import batch_tab, examples
@@ -22,7 +23,7 @@ from brainmtl.page.boxes import literal
 from brainmtl.page.client import Client, Options
 from brainmtl.page.pictures import MAX_SIDE, heated, outlined, read_shown, thumbnail
 from brainmtl.page.volume import read_volume
-from brainmtl.page.words import area_words, band_range, percent
+from brainmtl.page.words import area_words, percent
 
 ALWAYS = Options(seg_threshold=0.0, gradcam=True)
 
@@ -141,8 +142,8 @@ def test_words() -> None:
     assert area_words(segmented) == ("1,630 px", "412 mm²")
     assert area_words(segmented | {"area_mm2": None}) == ("1,630 px", None)
     assert area_words({"performed": False}) == ("not segmented", None)
-    assert band_range({"low": 0.2, "high": 0.8}) == "0.20 ≤ P < 0.80"
-    assert band_range({"low": 0.8, "high": 1.0}) == "0.80 ≤ P ≤ 1.00"
+    assert band_range(0.2, 0.8) == "0.20 ≤ P < 0.80"
+    assert band_range(0.8, 1.0) == "0.80 ≤ P ≤ 1.00"
     assert literal("cost $5 :smile: *x*") == r"cost \$5 \:smile\: \*x\*"
 
 

@@ -11,10 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tiny`
 
-import tiny
 from fastapi.testclient import TestClient
 from hostile import encode
-from serving import Server, export_tiny, ready_client
+from serving import Server, export_tiny, ready_client, tumour_plane
 
 from brainmtl.serve.app import create_app
 from brainmtl.serve.settings import Settings
@@ -45,12 +44,9 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield server
 
 
-@pytest.fixture(scope="session")
-def tumour_plane() -> np.ndarray:
-    """A slice of the kind that the tiny network was trained on, uint8, with a bright disc."""
-    plane = tiny.head((96, 80), seed=10)
-    plane[tiny.disc(plane.shape, (38, 48), 14)] += 80
-    return plane.clip(0, 255).astype(np.uint8)
+@pytest.fixture(scope="session", name="tumour_plane")
+def plane_with_tumour() -> np.ndarray:
+    return tumour_plane()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from support import free_ports
 
 START_S = 600  # torch alone takes long on a machine that does other work
 
@@ -60,6 +61,15 @@ def export_tiny(folder: Path) -> Path:
     return export(checkpoint, folder / "model", ood=False)
 
 
+def tumour_plane() -> np.ndarray:
+    """A slice of the kind that the tiny network was trained on, uint8, with a bright disc."""
+    import tiny
+
+    plane = tiny.head((96, 80), seed=10)
+    plane[tiny.disc(plane.shape, (38, 48), 14)] += 80
+    return plane.clip(0, 255).astype(np.uint8)
+
+
 def upload(data: bytes, field: str = "file") -> dict[str, Any]:
     return {field: ("scan", data, "application/octet-stream")}
 
@@ -97,9 +107,7 @@ class Server:
         cls, model_folder: Path, folder: Path, *command: str, **environment: str
     ) -> Iterator[Server]:
         """Start ``python -m brainmtl.serve`` (or ``command``) on a free port; stop it afterwards."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         log, audit = folder / "log.txt", folder / "audit.jsonl"
         words = (*(command or ("brainmtl.serve",)), "--port", str(port))
         variables = {

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import TINY_MODEL
+from support import TINY_MODEL, Ended
 
 from brainmtl.config import PROJECT_ROOT
 
@@ -28,24 +28,15 @@ FAILING = "-1"  # a negative weight is refused when the loss is made
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
 class Sweep:
     """A sweep that has run: its folder, how its command ended, and the command's arguments."""
 
     folder: Path
-    done: Done
+    done: Ended
     arguments: tuple[str, ...]
 
 
-def run_train(*arguments: str) -> Done:
+def run_train(*arguments: str) -> Ended:
     """Run ``python train.py ARGUMENTS`` here: a process of its own would import torch for seconds."""
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
@@ -61,4 +52,4 @@ def run_train(*arguments: str) -> Done:
     finally:
         sys.argv, root.handlers[:], level = kept[0], kept[1], kept[2]
         root.setLevel(level)
-    return Done(code, out.getvalue(), err.getvalue())
+    return Ended(code, out.getvalue(), err.getvalue())

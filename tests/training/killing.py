@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support import TINY_MODEL
+from support import TINY_MODEL, Ended
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.training.checkpoints import read_checkpoint
@@ -59,15 +59,6 @@ LOADED = [
     )
 ]
 FORK = multiprocessing.get_context("fork")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Exit code of a process (negative: the signal that killed it), and what it printed."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)

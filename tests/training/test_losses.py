@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from logits import make_pair
 from monai.losses import DiceLoss
 from sklearn.metrics import log_loss
 from torch import Tensor
@@ -18,16 +19,11 @@ from brainmtl.training.losses import (
     DiceBCE,
     MultiTaskLoss,
     classification_loss,
+    focal_tversky_loss,
     masked_bce_loss,
+    masked_focal_loss,
     soft_dice_loss,
 )
-
-
-def make_pair(rows: int = 3, size: int = 12, share: float = 0.3) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(rows * 100 + size)
-    logits = 3 * torch.randn(rows, 1, size, size, generator=generator)
-    masks = (torch.rand(rows, size, size, generator=generator) < share).to(torch.uint8)
-    return logits, masks
 
 
 @pytest.mark.parametrize("reduction", ["sample", "batch"])
@@ -53,7 +49,9 @@ def test_bce_loss_is_that_of_torch_and_scikit_learn(share: float) -> None:
     assert ours == pytest.approx(log_loss(masks.flatten().numpy(), probability, labels=[0, 1]))
 
 
-@pytest.mark.parametrize("loss", [soft_dice_loss, masked_bce_loss])
+@pytest.mark.parametrize(
+    "loss", [soft_dice_loss, masked_bce_loss, focal_tversky_loss, masked_focal_loss]
+)
 def test_ignored_pixels_count_as_if_they_were_not_there(
     loss: Callable[..., Tensor],
 ) -> None:

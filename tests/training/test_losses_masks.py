@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from logits import make_pair
 from monai.losses import (
     DiceFocalLoss,
     FocalLoss,
@@ -36,13 +37,6 @@ from brainmtl.training.losses import (
 SHARES = [0.0, 0.05, 0.5, 1.0]  # 0: an empty mask, 1: a full one
 LOSSES = [focal_tversky_loss, masked_focal_loss, hausdorff_loss]
 CHOICES = [DiceBCE, DiceFocal, FocalTversky, DiceHausdorff]
-
-
-def make_pair(rows: int = 3, size: int = 12, share: float = 0.3) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(rows * 100 + size)
-    logits = 3 * torch.randn(rows, 1, size, size, generator=generator)
-    masks = (torch.rand(rows, size, size, generator=generator) < share).to(torch.uint8)
-    return logits, masks
 
 
 @pytest.mark.parametrize("reduction", ["sample", "batch"])
@@ -152,17 +146,6 @@ def test_hausdorff_prefers_the_near_error() -> None:
     far[..., 50:58, 50:54] = 9.0
     torch.testing.assert_close(soft_dice_loss(near, masks), soft_dice_loss(far, masks))
     assert hausdorff_loss(far, masks) > 2 * hausdorff_loss(near, masks)
-
-
-@pytest.mark.parametrize("loss", [focal_tversky_loss, masked_focal_loss])
-def test_ignored_pixels_count_as_if_they_were_not_there(loss: Callable[..., Tensor]) -> None:
-    logits, masks = make_pair(rows=2, size=12)
-    masks[:, :, 8:] = 255
-    torch.testing.assert_close(loss(logits, masks), loss(logits[..., :8], masks[..., :8]))
-    logits.requires_grad_()
-    loss(logits, masks).backward()
-    assert not logits.grad[..., 8:].any()
-    assert logits.grad[..., :8].abs().min() > 0
 
 
 def test_ignored_pixels_are_background_to_the_distances_and_err_nowhere() -> None:

@@ -60,18 +60,14 @@ def compare(
     shared, warnings = shared_cases(evaluations)
     warnings += _data_warnings(evaluations)
     options = {"resamples": resamples, "seed": seed}
-    sources = {}
-    for source, cases in shared.items():
-        values = _values(cases, evaluations, options)
-        sources[source] = {
+    pairs = _pairs(chains)
+    sources = {
+        source: {
             "display_name": evaluations[0].run["display_names"][source],
-            "counts": cases.counts,
-            "n_patients_with_tumour": cases.dice.shape[1],
-            "n_labelled_images": len(cases.labels),
-            "n_groups": cases.n_groups,
-            "figures": values,
-            "comparisons": _tests(cases, evaluations, _pairs(chains), values, options),
+            **_source(cases, evaluations, pairs, options),
         }
+        for source, cases in shared.items()
+    }
     n_tests = _adjust(sources.values())
     warnings += nothing_shown(sources, n_tests)
     found = {
@@ -100,6 +96,24 @@ def _pairs(chains: Sequence[Sequence[Evaluation]]) -> list[tuple[int, int]]:
         ends.append(places[-1])
         start += len(chain)
     return pairs + [(ends[0], end) for end in ends[1:]]
+
+
+def _source(
+    cases: SharedCases,
+    evaluations: Sequence[Evaluation],
+    pairs: Sequence[tuple[int, int]],
+    options: Options,
+) -> dict[str, Any]:
+    """Counts, figures and paired tests of one source."""
+    values = _values(cases, evaluations, options)
+    return {
+        "counts": cases.counts,
+        "n_patients_with_tumour": cases.dice.shape[1],
+        "n_labelled_images": len(cases.labels),
+        "n_groups": cases.n_groups,
+        "figures": values,
+        "comparisons": _tests(cases, evaluations, pairs, values, options),
+    }
 
 
 def _values(

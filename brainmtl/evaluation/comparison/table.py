@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmtl.evaluation.comparison.figures import FIGURES
 from brainmtl.evaluation.table import NOT_DEFINED
+from brainmtl.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,12 +91,8 @@ def source_markdown(values: Mapping[str, Any]) -> list[str]:
     """The same cells as lines of Markdown."""
     rows, notes = source_rows(values)
     headings = [heading.replace("\n", " ") for heading in COLUMNS.values()]
-    lines = [
-        f"| {' | '.join(headings)} |",
-        f"|{'|'.join('---' if key in TEXT else '---:' for key in COLUMNS)}|",
-        *(f"| {' | '.join(row.values())} |" for row in rows),
-        "",
-    ]
+    text = [k for k, key in enumerate(COLUMNS) if key in TEXT]
+    lines = [*markdown_table(headings, (row.values() for row in rows), text), ""]
     return lines + [line for k, note in enumerate(notes, 1) for line in (f"[{k}] {note}", "")]
 
 

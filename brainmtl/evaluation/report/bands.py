@@ -35,9 +35,3 @@ def observed(rows: Sequence[Mapping[str, Any]], bands: Sequence[Band]) -> list[d
             }
         )
     return found
-
-
-def band_range(band: Band, bands: Sequence[Band]) -> str:
-    """ "0.20 ≤ P < 0.80"."""
-    sign = "≤" if band is bands[-1] else "<"
-    return f"{band.low:.2f} ≤ P {sign} {band.high:.2f}"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from brainmtl.markdown import markdown_table
+
 # What could start emphasis, code, a link, strike-through or a table cell.
 SPECIAL = re.compile(r"([\\`*\[\]~|])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
 BLOCK_START = re.compile(r"^(\d+(?=[.)](?:\s|$))|)([-+#>=.)])")
@@ -88,17 +90,11 @@ def _block(block: Mapping[str, Any]) -> list[str]:
 
 def _table(block: Mapping[str, Any]) -> list[str]:
     columns = block["columns"]
-    lines = [
-        _row(column["title"] for column in columns),
-        f"|{'|'.join('---' if c['align'] == 'left' else '---:' for c in columns)}|",
-        *(_row(row) for row in block["rows"]),
-        "",
-    ]
+    heads = [inline(column["title"]) for column in columns]
+    rows = (map(inline, row) for row in block["rows"])
+    left = [k for k, column in enumerate(columns) if column["align"] == "left"]
+    lines = [*markdown_table(heads, rows, left), ""]
     return [*lines, escape(block["note"]), ""] if block["note"] else lines
-
-
-def _row(cells: Any) -> str:
-    return f"| {' | '.join(inline(cell) for cell in cells)} |"
 
 
 def _picture(picture: Mapping[str, str]) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from brainmtl.evaluation.report.bands import band_range
 from brainmtl.evaluation.report.document import Block, heading, paragraph, table
 from brainmtl.evaluation.report.text import NOT_DEFINED, fraction, number
-from brainmtl.inference.bands import Band
+from brainmtl.inference.bands import Band, band_range
 
 CANDIDATES = "candidates"
 LABELS = {
@@ -112,7 +111,7 @@ def advice_table(bands: Sequence[Band]) -> Block:
     """The recommendation per band, the highest probabilities first."""
     return table(
         ["Calibrated P(tumour)", "Band", "Recommendation"],
-        [[band_range(band, bands), band.name, band.advice] for band in reversed(bands)],
+        [[band_range(band.low, band.high), band.name, band.advice] for band in reversed(bands)],
         text_columns=(0, 1, 2),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from brainmtl.evaluation.table import NOT_DEFINED
+from brainmtl.markdown import markdown_table
 
 
 def number(value: float | None, sign: bool = False) -> str:
@@ -38,6 +39,4 @@ def interval(found: Mapping[str, Any] | None, sign: bool = False) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_text: int = 1) -> list[str]:
     """Lines of a Markdown table and an empty one; the first ``n_text`` columns are set left."""
-    marks = ["---"] * n_text + ["---:"] * (len(header) - n_text)
-    lines = [header, marks, *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines] + [""]
+    return [*markdown_table(header, rows, range(n_text)), ""]

@@ -42,7 +42,7 @@ def masked_bce_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Return the binary cross-entropy, averaged over the valid pixels of each row, then the rows."""
     logits, target, valid = _flatten(logits.float(), masks)  # float32: see soft_dice_loss
     per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * valid
-    return (per_pixel.sum(1) / valid.sum(1).clamp_min(1)).mean()
+    return _mean_of_rows(per_pixel, valid)
 
 
 def masked_focal_loss(
@@ -58,7 +58,7 @@ def masked_focal_loss(
     logits, target, valid = _flatten(logits.float(), masks)  # float32: see soft_dice_loss
     focal = FocalLoss(gamma=gamma, alpha=alpha, reduction="none")
     per_pixel = focal(logits[:, None], target[:, None])[:, 0] * valid
-    return (per_pixel.sum(1) / valid.sum(1).clamp_min(1)).mean()
+    return _mean_of_rows(per_pixel, valid)
 
 
 def focal_tversky_loss(
@@ -114,7 +114,25 @@ def hausdorff_loss(logits: Tensor, masks: Tensor, exponent: float = 2.0) -> Tens
     return torch.log1p(per_row / share).mean()
 
 
-class DiceBCE(nn.Module):
+class _DiceAnd(nn.Module):
+    """dice_weight * soft Dice loss + the summand that a subclass adds."""
+
+    def __init__(self, dice_weight: float, reduction: str, smooth: float) -> None:
+        super().__init__()
+        _check_overlap(reduction, smooth)
+        self.dice_weight, self.reduction, self.smooth = dice_weight, reduction, smooth
+
+    def summand(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """What is added to Dice, weighted: a scalar."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Return the loss of logits (B, 1, H, W) and masks (B, H, W), a scalar."""
+        dice = soft_dice_loss(logits, masks, self.reduction, self.smooth)
+        return self.dice_weight * dice + self.summand(logits, masks)
+
+
+class DiceBCE(_DiceAnd):
     """dice_weight * soft Dice loss + bce_weight * cross-entropy."""
 
     def __init__(
@@ -124,19 +142,16 @@ class DiceBCE(nn.Module):
         reduction: str = "batch",
         smooth: float = 1.0,
     ) -> None:
-        super().__init__()
         _check_weights(dice_weight=dice_weight, bce_weight=bce_weight)
-        _check_overlap(reduction, smooth)
-        self.dice_weight, self.bce_weight = dice_weight, bce_weight
-        self.reduction, self.smooth = reduction, smooth
+        super().__init__(dice_weight, reduction, smooth)
+        self.bce_weight = bce_weight
 
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Return the loss of logits (B, 1, H, W) and masks (B, H, W), a scalar."""
-        dice = soft_dice_loss(logits, masks, self.reduction, self.smooth)
-        return self.dice_weight * dice + self.bce_weight * masked_bce_loss(logits, masks)
+    def summand(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """bce_weight * `masked_bce_loss`."""
+        return self.bce_weight * masked_bce_loss(logits, masks)
 
 
-class DiceFocal(nn.Module):
+class DiceFocal(_DiceAnd):
     """dice_weight * soft Dice loss + focal_weight * focal loss."""
 
     def __init__(
@@ -148,23 +163,40 @@ class DiceFocal(nn.Module):
         reduction: str = "batch",
         smooth: float = 1.0,
     ) -> None:
-        super().__init__()
         _check_weights(dice_weight=dice_weight, focal_weight=focal_weight)
-        _check_overlap(reduction, smooth)
+        super().__init__(dice_weight, reduction, smooth)
         if gamma < 0 or not (alpha is None or 0 <= alpha <= 1):
             raise ConfigError(
                 f"loss.segmentation gamma={gamma}, alpha={alpha}: gamma must be 0 or more, alpha null"
                 " or within [0, 1]"
             )
-        self.dice_weight, self.focal_weight = dice_weight, focal_weight
-        self.gamma, self.alpha = gamma, alpha
-        self.reduction, self.smooth = reduction, smooth
+        self.focal_weight, self.gamma, self.alpha = focal_weight, gamma, alpha
 
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Return the loss of logits (B, 1, H, W) and masks (B, H, W), a scalar."""
-        dice = soft_dice_loss(logits, masks, self.reduction, self.smooth)
-        focal = masked_focal_loss(logits, masks, self.gamma, self.alpha)
-        return self.dice_weight * dice + self.focal_weight * focal
+    def summand(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """focal_weight * `masked_focal_loss`."""
+        return self.focal_weight * masked_focal_loss(logits, masks, self.gamma, self.alpha)
+
+
+class DiceHausdorff(_DiceAnd):
+    """dice_weight * soft Dice loss + boundary_weight * `hausdorff_loss`."""
+
+    def __init__(
+        self,
+        dice_weight: float = 0.5,
+        boundary_weight: float = 0.5,
+        exponent: float = 2.0,
+        reduction: str = "batch",
+        smooth: float = 1.0,
+    ) -> None:
+        _check_weights(dice_weight=dice_weight, boundary_weight=boundary_weight)
+        super().__init__(dice_weight, reduction, smooth)
+        if not exponent > 0:
+            raise ConfigError(f"loss.segmentation.exponent={exponent}: must be positive, e.g. 2")
+        self.boundary_weight, self.exponent = boundary_weight, exponent
+
+    def summand(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """boundary_weight * `hausdorff_loss`."""
+        return self.boundary_weight * hausdorff_loss(logits, masks, self.exponent)
 
 
 class FocalTversky(nn.Module):
@@ -192,30 +224,9 @@ class FocalTversky(nn.Module):
         return focal_tversky_loss(logits, masks, *self.options)
 
 
-class DiceHausdorff(nn.Module):
-    """dice_weight * soft Dice loss + boundary_weight * `hausdorff_loss`."""
-
-    def __init__(
-        self,
-        dice_weight: float = 0.5,
-        boundary_weight: float = 0.5,
-        exponent: float = 2.0,
-        reduction: str = "batch",
-        smooth: float = 1.0,
-    ) -> None:
-        super().__init__()
-        _check_weights(dice_weight=dice_weight, boundary_weight=boundary_weight)
-        _check_overlap(reduction, smooth)
-        if not exponent > 0:
-            raise ConfigError(f"loss.segmentation.exponent={exponent}: must be positive, e.g. 2")
-        self.dice_weight, self.boundary_weight = dice_weight, boundary_weight
-        self.exponent, self.reduction, self.smooth = exponent, reduction, smooth
-
-    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Return the loss of logits (B, 1, H, W) and masks (B, H, W), a scalar."""
-        dice = soft_dice_loss(logits, masks, self.reduction, self.smooth)
-        boundary = hausdorff_loss(logits, masks, self.exponent)
-        return self.dice_weight * dice + self.boundary_weight * boundary
+def _mean_of_rows(per_pixel: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid pixels of each row (B, H * W), then over the rows."""
+    return (per_pixel.sum(1) / valid.sum(1).clamp_min(1)).mean()
 
 
 def _flatten(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
+from brainmtl.markdown import markdown_table
 from brainmtl.training.records import FIGURES, Run, best_of, sources_of
 
 PARTS = ("encoder", "decoder", "head")
@@ -146,9 +147,7 @@ def _tenths(value: float | None) -> str | None:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], text: Sequence[int]) -> list[str]:
-    marks = "|".join("---" if k in text else "---:" for k in range(len(heads)))
-    body = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
-    return [f"| {' | '.join(heads)} |", f"|{marks}|", *body, ""]
+    return [*markdown_table(heads, (map(_cell, row) for row in rows), text), ""]
 
 
 def _cell(value: Any) -> str:
