@@ -16,7 +16,7 @@ def has_browser(environ: Mapping[str, str] = os.environ, platform: str = sys.pla
 
 
 def open_page(url: str) -> bool:
-    """Open ``url`` in the browser of this desktop; False where there is none."""
+    """Give ``url`` to the browser of this desktop; False where there is none."""
     if not has_browser():
         return False
     try:
@@ -26,4 +26,7 @@ def open_page(url: str) -> bool:
     text_mode = isinstance(browser, webbrowser.GenericBrowser)
     if text_mode and not isinstance(browser, webbrowser.BackgroundBrowser):
         return False  # lynx and its like would take the terminal
-    return browser.open(url)
+    # Its answer is not used: it says False of a program that is already gone, and xdg-open hands
+    # the address to a running browser and goes.
+    browser.open(url)
+    return True
