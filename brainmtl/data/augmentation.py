@@ -98,16 +98,15 @@ class RandomAffine2d:
         """
         if parameters is None:
             return image, mask
-        shape = [1, 1, *image.shape[-2:]]
-        grid = F.affine_grid(parameters.matrix[None], shape, align_corners=False)
+        grid = _grid(parameters.matrix, *image.shape[-2:])
         # grid_sample pads with 0: background has to be 0 while it works.
-        moved = _sample(image - BACKGROUND_VALUE, grid, "bilinear") + BACKGROUND_VALUE
+        moved = _sample(image - BACKGROUND_VALUE, grid, "bilinear").add_(BACKGROUND_VALUE)
         # Between head and background, bilinear values belong to neither; nearest decides.
-        foreground = _sample(_foreground(image)[None].float(), grid, "nearest")[0] > 0
-        moved = torch.where(foreground, moved, BACKGROUND_VALUE)
-        if mask is not None:
-            mask = _sample(mask[None].float(), grid, "nearest")[0].to(mask.dtype)
-        return moved, mask
+        foreground = _foreground(image)
+        planes = [foreground] if mask is None else [foreground, mask]
+        nearest = _sample(torch.stack([plane.float() for plane in planes]), grid, "nearest")
+        moved.masked_fill_(nearest[0] == 0, BACKGROUND_VALUE)
+        return moved, None if mask is None else nearest[1].to(mask.dtype)
 
 
 class Augmentation:
@@ -116,8 +115,9 @@ class Augmentation:
     Args:
         geometric: a :class:`RandomAffine2d`, or None.
         intensity: MONAI's random array transforms (or others of their form: called with an image
-            (C, H, W), seeded by ``set_random_state``), applied in order. They see the foreground on
-            a background of 0, the foreground's mean, and change the foreground only.
+            (C, H, W), drawing from what ``set_random_state`` gives, and returning their argument
+            itself only as it was), applied in order. They see the foreground on a background of 0,
+            the foreground's mean, and change the foreground only.
 
     :meth:`set_random_state` before each call makes the result a function of sample and seed.
     """
@@ -134,11 +134,11 @@ class Augmentation:
     def set_random_state(self, seed: int) -> Augmentation:
         """Seed the geometric map and every intensity transform; returns itself, as MONAI does."""
         self._rng = np.random.default_rng(seed)
-        if self.intensity:
-            seeds = np.random.SeedSequence(seed).generate_state(len(self.intensity))
-            for transform, own in zip(self.intensity, seeds.tolist(), strict=True):
-                if hasattr(transform, "set_random_state"):
-                    transform.set_random_state(seed=own)
+        # One stream for all of them, apart from the map's: seeding each would cost a millisecond.
+        state = np.random.RandomState(np.random.PCG64(np.random.SeedSequence([seed, 1])))
+        for transform in self.intensity:
+            if hasattr(transform, "set_random_state"):
+                transform.set_random_state(state=state)
         return self
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
@@ -154,13 +154,16 @@ class Augmentation:
         return {**sample, "image": image, "mask": mask}
 
     def _change_intensities(self, image: torch.Tensor) -> torch.Tensor:
-        foreground = _foreground(image)
-        changed = torch.where(foreground, image, 0.0)
+        background = ~_foreground(image)
+        changed = image.masked_fill(background, 0)
         for transform in self.intensity:
-            changed = torch.where(foreground, torch.as_tensor(transform(changed)), 0.0)
+            given = changed
+            changed = torch.as_tensor(transform(given))
+            if changed is not given:  # most are left out by chance
+                changed = changed.masked_fill(background, 0)
         # A value that lands on the background's own would be taken for it from here on.
-        changed = torch.where(changed == BACKGROUND_VALUE, BACKGROUND_VALUE + 1e-3, changed)
-        return torch.where(foreground, changed, BACKGROUND_VALUE)
+        changed = changed.masked_fill(changed == BACKGROUND_VALUE, BACKGROUND_VALUE + 1e-3)
+        return changed.masked_fill_(background, BACKGROUND_VALUE)
 
 
 def renormalize(image: torch.Tensor) -> torch.Tensor:
@@ -169,14 +172,18 @@ def renormalize(image: torch.Tensor) -> torch.Tensor:
     A foreground that is empty or constant, as after a shift that leaves nothing, stays as it is.
     """
     foreground = _foreground(image)
-    if not foreground.any():
+    count = int(foreground.sum())
+    if count == 0:
         return image
-    values = image[:, foreground]
-    mean = values.mean(dim=1)[:, None, None]
-    deviation = values.std(dim=1, unbiased=False)[:, None, None]
+    # Sums over whole planes are faster by far than picking out the foreground.
+    background = ~foreground
+    values = image.masked_fill(background, 0)
+    mean = values.sum(dim=(1, 2), keepdim=True) / count
+    values = values.sub_(mean).masked_fill_(background, 0)
+    deviation = (values.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
     if not bool((deviation > 1e-6).all()):
         return image
-    return torch.where(foreground, (image - mean) / deviation, BACKGROUND_VALUE)
+    return values.div_(deviation).masked_fill_(background, BACKGROUND_VALUE)
 
 
 @contextmanager
@@ -195,6 +202,17 @@ def _plain_tensors() -> Iterator[None]:
 def _foreground(image: torch.Tensor) -> torch.Tensor:
     """bool (H, W) of an image (C, H, W): the background is constant over all channels."""
     return (image != BACKGROUND_VALUE).any(dim=0)
+
+
+def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """What F.affine_grid gives for one image, (1, H, W, 2), from two sums instead of a product."""
+    columns = (torch.arange(width) * 2 + 1) / width - 1
+    rows = (torch.arange(height) * 2 + 1) / height - 1
+    (a, b, right), (c, d, down) = matrix.tolist()
+    grid = torch.empty(1, height, width, 2)
+    torch.add((b * rows + right)[:, None], a * columns, out=grid[0, :, :, 0])
+    torch.add((d * rows + down)[:, None], c * columns, out=grid[0, :, :, 1])
+    return grid
 
 
 def _sample(planes: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.samples import read_sample
+from brainmtl.data.samples import read_for_training
 from brainmtl.data.sampling import NO_VOLUME, Pool, SampleKey
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
@@ -119,20 +119,20 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
         index, epoch, repeat = key if isinstance(key, tuple) else SampleKey(int(key))
-        stored = read_sample(self.path(index))
+        image, stored_label, mask = read_for_training(self.path(index))
         label = int(self.labels[index])
-        if stored.label != label or (stored.mask is not None) != self.has_mask[index]:
+        if stored_label != label or (mask is not None) != self.has_mask[index]:
             raise DataError(
-                f"{self.path(index)} contradicts manifest.csv (its label is {stored.label}, the "
+                f"{self.path(index)} contradicts manifest.csv (its label is {stored_label}, the "
                 f"manifest's {label}; or only one of them knows a mask): run `{PREPARE_COMMAND}`"
             )
         sample = {
-            "image": torch.from_numpy(stored.image),
-            "mask": None if stored.mask is None else torch.from_numpy(stored.mask),
+            "image": torch.from_numpy(image).float(),
+            "mask": None if mask is None else torch.from_numpy(mask),
             "cls": label,
             "has_label": label >= 0,
             "source": self.source(index),
-            "has_mask": stored.mask is not None,
+            "has_mask": mask is not None,
             "image_id": self.image_id(index),
         }
         if self.transform is None:
