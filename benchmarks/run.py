@@ -16,7 +16,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed import efficiency, inference, loading, service, theory, training
+from benchmarks.speed import (
+    efficiency,
+    inference,
+    loading,
+    preparation,
+    service,
+    serving,
+    start_up,
+    theory,
+    training,
+)
 from benchmarks.speed.environment import describe
 from benchmarks.speed.table import print_table, to_markdown
 from benchmarks.speed.timing import Row, Settings
@@ -26,8 +36,11 @@ SECTIONS: dict[str, Callable[[Settings], list[Row]]] = {
     "inference": inference.rows,
     "compiled": inference.compiled_rows,
     "service": service.rows,
+    "serving": serving.rows,
     "training": training.rows,
     "loading": loading.rows,
+    "preparation": preparation.rows,
+    "start-up": start_up.rows,
     "efficiency": efficiency.rows,
 }
 
@@ -43,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         devices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
         data_dir=options.data_dir,
         quick=options.quick,
+        raw_dir=options.raw_dir,
     )
     lines = describe(settings.devices)
     if options.quick:
@@ -78,6 +92,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--data-dir",
         type=Path,
         help="prepared folder for the section loading; by default a small phantom is made",
+    )
+    parser.add_argument(
+        "--raw-dir",
+        type=Path,
+        help="folder with brats/ or kaggle/ for the section preparation; by default synthetic files",
     )
     options = parser.parse_args(arguments)
     options.rows = [name.strip() for name in options.rows.split(",")]

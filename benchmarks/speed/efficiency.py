@@ -32,7 +32,7 @@ def _one(section: str, device: str, precision: str, settings: Settings) -> list[
     product = f"matrix product of {size}x{size}"
     model = channels_last(build(default_name()).to(device).eval().requires_grad_(False))
     operations = {product: 2 * size**3}  # a multiplication and an addition each
-    calls: dict[str, Call] = {product: _product(size, device, precision)}
+    calls: dict[str, Call] = {product: matrix_product(size, device, precision)}
     for batch in BATCHES:
         name = f"{default_name()} with mask, batch {batch}"
         operations[name] = 2 * batch * summarize(model, SIDE).macs["total"]
@@ -58,7 +58,8 @@ def _one(section: str, device: str, precision: str, settings: Settings) -> list[
     return found
 
 
-def _product(size: int, device: str, precision: str) -> Call:
+def matrix_product(size: int, device: str, precision: str) -> Call:
+    """A call that multiplies two square matrices of ``size``: 2 size^3 operations."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b, c = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
     return lambda: torch.mm(a, b, out=c)

@@ -1,4 +1,4 @@
-"""One image through networks of two kinds: eager, by ONNX Runtime, and compiled."""
+"""One image through networks of two kinds, by the runtimes that serve them and by others."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ from benchmarks.speed.baselines import (
 from benchmarks.speed.environment import bf16_missing
 from benchmarks.speed.timing import Call, Row, Settings, faster, interleave, skipped_row
 from brainmtl.errors import ConfigError
+from brainmtl.inference.int8_export import export_int8
+from brainmtl.inference.onnx_export import export_onnx
+from brainmtl.inference.runtimes.base import Runtime
+from brainmtl.inference.runtimes.compiled import Compiled
+from brainmtl.inference.runtimes.eager import Eager
+from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime
+from brainmtl.inference.runtimes.openvino_runtime import OpenVino
+from brainmtl.models import MultiTaskModel
 
 TWO_MODELS = "two models, float32 NCHW"
 # An untrained network gives P near 0.5, so that the gate decides which of the two an image is.
@@ -30,16 +38,14 @@ IMAGES = {"image without tumour": 1.0, "image with tumour": 0.0}
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Eager and ONNX Runtime, each against two separate models."""
+    """Eager and by the exported graphs, each against two separate models."""
     found = []
     for device in settings.devices:
         networks, absent = _eager(device), {}
         if device == "cpu":
-            name = f"{default_name()}, float32, ONNX Runtime"
-            try:
-                networks[name] = onnx_runtime()
-            except ConfigError as error:
-                absent[name] = str(error)
+            own, missing = exported()
+            networks |= own
+            absent |= missing
         if reason := bf16_missing(device):
             absent[f"{default_name()}, bf16 channels_last"] = reason
         found += compare_networks("inference", networks, absent, device, settings.rounds)
@@ -53,14 +59,13 @@ def compiled_rows(settings: Settings) -> list[Row]:
         networks, absent = {TWO_MODELS: two_models(device)}, {}
         for precision in ("32", "bf16"):
             name = f"{default_name()}, {_shown(precision)} channels_last, compiled"
-            reason = bf16_missing(device) if precision == "bf16" else None
-            try:
-                if reason is None:
-                    networks[name] = _compiled(device, precision)
-            except Exception as error:  # what a missing or unfit compiler raises is torch's own
-                reason = f"torch.compile failed ({type(error).__name__}): is a C++ compiler there?"
-            if reason:
+            if reason := bf16_missing(device) if precision == "bf16" else None:
                 absent[name] = reason
+                continue
+            try:
+                networks[name] = gated(Compiled(_build(), device, precision))
+            except ConfigError as error:
+                absent[name] = str(error)
         found += compare_networks("compiled", networks, absent, device, settings.rounds)
     return found
 
@@ -98,12 +103,12 @@ def _eager(device: str) -> dict[str, Gated]:
         f"{REFERENCE}, float32 NCHW": shared(build(REFERENCE), device, "32"),
         f"{FAST}, float32 channels_last": shared(channels_last(build(FAST)), device, "32"),
         f"{own}, float32 NCHW": shared(build(own), device, "32"),
-        f"{own}, float32 channels_last": shared(channels_last(build(own)), device, "32"),
+        f"{own}, float32 channels_last": gated(Eager(_build(), device, "32")),
     }
     if bf16_missing(device) is None:
         networks |= {
             f"{FAST}, bf16 channels_last": shared(channels_last(build(FAST)), device, "bf16"),
-            f"{own}, bf16 channels_last": shared(channels_last(build(own)), device, "bf16"),
+            f"{own}, bf16 channels_last": gated(Eager(_build(), device, "bf16")),
             f"{own}, bf16 weights channels_last": shared(
                 channels_last(build(own)), device, "bf16 weights"
             ),
@@ -111,46 +116,53 @@ def _eager(device: str) -> dict[str, Gated]:
     return networks
 
 
-def onnx_runtime() -> Gated:
-    """The default model as the export writes it: two graphs, on torch's number of threads.
-
-    Raises:
-        ConfigError: onnx or onnxruntime is not installed.
-    """
-    from brainmtl.inference.onnx_export import DECODER, ENCODER_HEAD, export_onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        export_onnx(build(default_name()).eval(), Path(folder))
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Its idle threads would spin on the cores of the call that is measured next.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        sessions = [
-            onnxruntime.InferenceSession(
-                str(Path(folder) / name), options, ["CPUExecutionProvider"]
-            )
-            for name in (ENCODER_HEAD, DECODER)
-        ]
-    inputs = [entry.name for entry in sessions[1].get_inputs()]
-
-    def encode(image: Tensor) -> tuple[Tensor, list[np.ndarray]]:
-        logits, *features = sessions[0].run(None, {"image": image.numpy()})
-        return torch.from_numpy(logits), features
-
-    def decode(features: list[np.ndarray]) -> Tensor:
-        (mask,) = sessions[1].run(None, dict(zip(inputs, features, strict=True)))
-        return torch.from_numpy(mask)
-
-    return Gated(encode, decode)
+def exported() -> tuple[dict[str, Gated], dict[str, str]]:
+    """The default model by the runtimes that read its graphs, and why some are absent."""
+    try:
+        graphs = _graphs()
+    except ConfigError as error:
+        return {}, {f"{default_name()}, exported": str(error)}
+    found: dict[str, Gated] = {}
+    absent: dict[str, str] = {}
+    for runtime, shown, precisions in (
+        (OnnxRuntime, "ONNX Runtime", ("32", "int8")),
+        (OpenVino, "OpenVINO", ("32", "bf16", "int8")),
+    ):
+        for precision in precisions:
+            name = f"{default_name()}, {_shown(precision)}, {shown}"
+            reason = bf16_missing("cpu") if precision == "bf16" else None
+            try:
+                if reason is None:
+                    found[name] = gated(runtime(graphs, precision))
+            except ConfigError as error:
+                reason = str(error)
+            if reason:
+                absent[name] = reason
+    return found, absent
 
 
-def _compiled(device: str, precision: str) -> Gated:
-    network = shared(channels_last(build(default_name())), device, precision)
-    fast = Gated(torch.compile(network.encode), torch.compile(network.decode))
-    fast.answer(torch.randn(1, 1, SIDE, SIDE, device=device), 0.0)  # compiles both steps
-    return fast
+def gated(runtime: Runtime) -> Gated:
+    """What serves a model, as one of the networks to compare."""
+
+    def encode(image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features, logits = runtime.encode(image)
+        return logits, features
+
+    return Gated(encode, runtime.decode)
+
+
+def _graphs() -> dict[str, bytes]:
+    """As an export writes them. Which images calibrate int8 does not matter to its speed."""
+    images = np.random.default_rng(0).standard_normal((4, 1, SIDE, SIDE), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export_onnx(_build(), folder)
+        export_int8(folder, list(images))
+        return {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+
+
+def _build() -> MultiTaskModel:
+    return build(default_name()).eval().requires_grad_(False)
 
 
 def _shown(precision: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -20,64 +20,95 @@ from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.timing import Row, Settings, compare, synchronize
 from benchmarks.speed.training import Batch, Step, make_step, to_device
 from brainmtl.config import compose
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.datamodule import MultiTaskDataModule, default_workers
 
 STEPS = 8  # timed in a row
+AUGMENTATIONS = ("none", "light", "strong")
+SHARE = "of the speed with data in memory (1: loading costs nothing)"
 
 
 def rows(settings: Settings) -> list[Row]:
     """Both number formats on every device; without ``data_dir`` from a small phantom (synthetic)."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = settings.data_dir or _phantom(Path(folder))
-        path, size = f"data_dir={data_dir.resolve()}", f"data.batch_size={settings.batch}"
-        data = data_module(compose("train", path, "run_dir=.", size))
+        base = (f"data_dir={data_dir.resolve()}", f"data.batch_size={settings.batch}")
+
+        def module(*overrides: str) -> MultiTaskDataModule:
+            return data_module(compose("train", "run_dir=.", *base, *overrides))
 
         def measure(section: str, device: str, precision: str) -> list[Row]:
             step = make_step(default_name(), device, precision, torch.channels_last)
-            return _compare(section, data, step, device, settings)
+            modules = [module(f"data.num_workers={n}") for n in _worker_counts()]
+            return _compare(section, modules, step, device, settings)
 
-        return in_both_formats("loading", settings.devices, measure)
+        found = in_both_formats("loading", settings.devices, measure)
+        return found + _sample_rows(module, settings)
+
+
+def _worker_counts() -> list[int]:
+    """None, as many as by default, and as many as there are cores."""
+    default = default_workers()
+    return sorted({0, default, default + 1})
 
 
 def _compare(
-    section: str, data: MultiTaskDataModule, step: Step, device: str, settings: Settings
+    section: str,
+    modules: list[MultiTaskDataModule],
+    step: Step,
+    device: str,
+    settings: Settings,
 ) -> list[Row]:
-    stream = _stream(data)
-    # Those in the workers' queue were made while something else was measured.
-    stock = 2 * data.num_workers + 1
+    streams = {data.num_workers: _stream(data) for data in modules}
     count = 2 if settings.quick else STEPS
-    kept = [to_device(batch, device) for batch in islice(stream, 2)]
-    seconds: dict[str, list[float]] = {"loader": [], "memory": [], "alone": []}
+    kept = [to_device(batch, device) for batch in islice(streams[default_workers()], 2)]
+    loader: dict[int, list[float]] = {workers: [] for workers in streams}
+    memory: list[float] = []
     for _ in range(settings.fewer(6)):
-        seconds["loader"].append(_per_image(stream, step, device, stock, count))
+        for workers, stream in streams.items():
+            # Those in the workers' queue were made while something else was measured.
+            stock = 2 * workers + 1
+            loader[workers].append(_per_image(stream, step, device, stock, count))
         # ... and this long they go on filling it
-        seconds["memory"].append(_per_image(_again(kept), step, device, stock, count))
-        seconds["alone"].append(_per_image(stream, None, device, stock, count))
-    stream.close()
-    ratio, spread = compare(seconds["memory"], seconds["loader"])
-    rate = {name: 1 / median(values) for name, values in seconds.items()}
-    workers = f"{data.num_workers} worker{'s' * (data.num_workers != 1)}"
-    share = "of the speed with data in memory (1: loading costs nothing)"
-    return [
-        Row(section, "steps with data in memory", rate["memory"], "images/s"),
-        Row(
-            section,
-            f"steps from the loader, {workers}",
-            rate["loader"],
-            "images/s",
-            ratio,
-            spread,
-            share,
-        ),
-        Row(
-            section,
-            f"loader alone, {workers}",
-            rate["alone"],
-            "images/s",
-            *compare(seconds["memory"], seconds["alone"]),
-            "times the speed of the steps with data in memory",
-        ),
-    ]
+        memory.append(_per_image(_again(kept), step, device, 2 * max(streams) + 1, count))
+    for stream in streams.values():
+        stream.close()
+    found = [Row(section, "steps with data in memory", 1 / median(memory), "images/s")]
+    for workers, own in loader.items():
+        name = f"steps from the loader, {workers} worker{'s' * (workers != 1)}"
+        name += ", the default" * (workers == default_workers())
+        ratio, spread = compare(memory, own)
+        found.append(Row(section, name, 1 / median(own), "images/s", ratio, spread, SHARE))
+    return found
+
+
+def _sample_rows(module: Callable[..., MultiTaskDataModule], settings: Settings) -> list[Row]:
+    """What a sample costs one core: reading it, and each augmentation on top."""
+    count = 2 if settings.quick else STEPS
+    streams = {
+        name: _stream(module("data.num_workers=0", f"augmentation={name}"))
+        for name in AUGMENTATIONS
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in streams}
+    for _ in range(settings.fewer(3)):
+        for name, stream in streams.items():
+            seconds[name].append(_per_image(stream, None, "cpu", 1, count))
+    found = []
+    for name, own in seconds.items():
+        ratio, spread = compare(own, seconds["none"])
+        title = f"one sample, augmentation={name}"
+        comparison = None if name == "none" else ratio
+        found.append(
+            Row(
+                "loading, one core",
+                title,
+                1000 * median(own),
+                "ms",
+                comparison,
+                None if name == "none" else spread,
+                "(reading and collating)" if name == "none" else "times the time of none",
+            )
+        )
+    return found
 
 
 def _per_image(

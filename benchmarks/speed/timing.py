@@ -27,6 +27,7 @@ class Settings:
     devices: tuple[str, ...]
     data_dir: Path | None
     quick: bool
+    raw_dir: Path | None = None
 
     def fewer(self, divisor: int) -> int:
         """Rounds for calls that last seconds: a part of all, at least two."""

@@ -105,8 +105,8 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
     def repeats(self) -> dict[str, int]:
         """Per pool: draws of the current epoch that show a sample the epoch has shown before."""
         return {
-            p.name: len(d) - len(np.unique(d))
-            for p, d in zip(self.pools, self.draws(), strict=True)
+            pool.name: int(np.count_nonzero(occurrence(indices)))
+            for pool, indices in zip(self.pools, self.draws(), strict=True)
         }
 
     def __len__(self) -> int:
@@ -115,15 +115,15 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, draws = self.epoch, self.draws()
-        for pool, indices in zip(self.pools, draws, strict=True):
+        repeat = [occurrence(indices) for indices in draws]
+        for pool, again in zip(self.pools, repeat, strict=True):
             log.info(
                 "epoch %d: %d draws of %s, %d of them repeats",
                 epoch,
-                len(indices),
+                len(again),
                 pool.name,
-                self.repeats[pool.name],
+                np.count_nonzero(again),
             )
-        repeat = [occurrence(indices) for indices in draws]
         ends = np.cumsum(self._counts, axis=0)
         first, self._first_batch = self._first_batch, 0
         for batch in islice(self._own_batches(), first, None):

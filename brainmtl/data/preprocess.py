@@ -132,20 +132,44 @@ def _background_level(image: np.ndarray) -> tuple[float, float]:
 
 def _enclosed(near: np.ndarray) -> np.ndarray:
     """Foreground of one plane: not background that touches the border; letters and specks dropped."""
+    found = np.zeros(near.shape, dtype=bool)
+    if near.all():
+        return found
+    # Around this box all is background: nothing in the following reaches beyond it.
+    r0, r1, c0, c1 = bounding_box(~near)
     # Closing keeps the flood from leaking into the head through a gap in a thin scalp; opening cuts
     # off captions and rulers that touch the head. Both scale with the picture.
     steps = max(1, min(near.shape) // 128)
-    padded = np.pad(near, steps, constant_values=True)
-    padded = ~ndimage.binary_closing(~padded, iterations=steps)
-    outside = _touching_border(padded)[steps:-steps, steps:-steps]
-    foreground = ndimage.binary_opening(~outside, iterations=2 * steps)
+    solid = np.pad(~near[r0:r1, c0:c1], steps)
+    solid = _erode(_dilate(solid, steps), steps)
+    foreground = ~_touching_border(~solid)[steps:-steps, steps:-steps]
+    foreground = _dilate(_erode(foreground, 2 * steps), 2 * steps)
     labels, count = ndimage.label(foreground)
     if count > 1:
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
         # Two hemispheres or eyes apart from the brain stay; letters of a caption go.
         foreground = (sizes >= 0.1 * sizes.max())[labels]
-    return ndimage.binary_fill_holes(foreground)
+    # What does not touch the border of a rim of background is a hole, and belongs to the head.
+    found[r0:r1, c0:c1] = ~_touching_border(np.pad(~foreground, 1, constant_values=True))[
+        1:-1, 1:-1
+    ]
+    return found
+
+
+def _erode(solid: np.ndarray, steps: int, outside: bool = False) -> np.ndarray:
+    """Erosion by a diamond of radius ``steps``: as ndimage.binary_erosion, in a third of the time."""
+    padded = np.pad(solid, 1, constant_values=outside)
+    inner = padded[1:-1, 1:-1]
+    for _ in range(steps):
+        across = padded[:-2, 1:-1] & padded[2:, 1:-1]
+        across &= padded[1:-1, :-2] & padded[1:-1, 2:]
+        inner &= across
+    return inner
+
+
+def _dilate(solid: np.ndarray, steps: int) -> np.ndarray:
+    return ~_erode(~solid, steps, outside=True)
 
 
 def _touching_border(near: np.ndarray) -> np.ndarray:
