@@ -31,7 +31,7 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
     items, ignored = find_items(Path(options["input"]), leave_out=out_dir)
     folder = options["model_dir"] or chosen_model_folder()
     predictor = MultiTaskPredictor.from_folder(
-        folder, device=options["device"], precision=options["precision"]
+        folder, **{name: options[name] for name in ("device", "precision", "runtime")}
     )
     chosen = {name: options[name] for name in ("seg_gate", "cls_threshold")}
     point = predictor.info.operating_point.with_options(

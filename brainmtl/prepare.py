@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,13 @@ from brainmtl.config import entry, plain
 from brainmtl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from brainmtl.data.process import ProcessReport
     from brainmtl.data.records import Source
 
 PHANTOM_PARTS = ("brats", "kaggle")
+EXECUTORS = ("local", "dask")
 
 
 def prepare(options: dict[str, Any]) -> list[ProcessReport]:
@@ -31,19 +36,44 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
     split = dict(options["split"])
     split["train_groups"] = tuple(split["train_groups"])
     reports = []
-    for source, raw_dir in _sources(options):
-        report = process_dataset(
-            source,
-            raw_dir,
-            options["out_dir"],
-            case_options=CaseOptions(options["min_tumour_pixels"], tuple(options["modalities"])),
-            split=SplitOptions(**split),
-            workers=options["workers"],
-            strict=options["strict"],
-        )
-        print_report(report, Path(options["out_dir"]))
-        reports.append(report)
+    with _client(options["executor"], options["address"], options["workers"]) as client:
+        for source, raw_dir in _sources(options):
+            report = process_dataset(
+                source,
+                raw_dir,
+                options["out_dir"],
+                case_options=CaseOptions(
+                    options["min_tumour_pixels"], tuple(options["modalities"])
+                ),
+                split=SplitOptions(**split),
+                workers=options["workers"],
+                client=client,
+                strict=options["strict"],
+            )
+            print_report(report, Path(options["out_dir"]))
+            reports.append(report)
     return reports
+
+
+@contextmanager
+def _client(executor: str, address: str | None, workers: int | None) -> Iterator[Client | None]:
+    """The cluster that prepares; None for processes of this machine through joblib alone."""
+    if executor not in EXECUTORS:
+        raise ConfigError(f"executor={executor} is unknown: choose {' or '.join(EXECUTORS)}")
+    if executor == "local":
+        if address is not None:
+            raise ConfigError(f"address={address} is for executor=dask: add that")
+        yield None
+        return
+    if address is not None and workers is not None:
+        raise ConfigError(
+            f"workers={workers} cannot be had of address={address}: a running cluster has the "
+            "workers that were started for it. Leave workers out"
+        )
+    from brainmtl.data.cluster import open_client
+
+    with open_client(address, workers) as client:
+        yield client
 
 
 def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:

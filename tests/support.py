@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from brainmtl.config import compose
 
@@ -37,6 +40,19 @@ def run_python(
         timeout=timeout,
         check=False,
     )
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, function: str) -> list[Any]:
+    """The first argument of every call of ``function``, which goes on as it is, from now on."""
+    module, name = function.rsplit(".", 1)
+    original, calls = getattr(importlib.import_module(module), name), []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments[0])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(function, counted)
+    return calls
 
 
 def free_ports(count: int) -> list[int]:

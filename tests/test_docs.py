@@ -14,7 +14,7 @@ PAGES = sorted([PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md"
 CONFIG_OF = {"train.py": "train", "evaluate.py": "evaluate"}
 # Commands of other programs, which a reader has or installs.
 FOREIGN = ("git", "cd", "tensorboard", "pip", "source", "python3", "OMP_NUM_THREADS=1")
-FOREIGN += ("uvicorn", "streamlit", "curl", "torchrun", "srun", "sbatch")
+FOREIGN += ("uvicorn", "streamlit", "curl", "torchrun", "srun", "sbatch", "dask")
 
 
 def commands() -> list[tuple[str, str]]:

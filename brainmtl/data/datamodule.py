@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from brainmtl.data.batches import (
     SingleBatchSampler,
 )
 from brainmtl.data.collate import multitask_collate
-from brainmtl.data.datasets import MultiSourceDataset, Transform
-from brainmtl.data.manifest import manifest_hash, read_manifest
+from brainmtl.data.datasets import MultiSourceDataset, Transform, evaluation_datasets
+from brainmtl.data.manifest import Manifest, load_manifest
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
     Sources,
@@ -32,8 +31,6 @@ from brainmtl.data.selection import (
 )
 from brainmtl.data.statistics import dataset_statistics, inverse_frequency
 from brainmtl.errors import ConfigError
-
-log = logging.getLogger(__name__)
 
 LOADERS = {
     "mixed": ("seg", "cls"),
@@ -67,6 +64,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         rank, world_size: this process's share of the training batches; a Trainer (with
             ``use_distributed_sampler=False``) says it itself. Evaluation has no shares: every
             process sees all of it.
+        manifest: ``load_manifest(data_dir)``, where it was loaded already.
 
     After construction ``manifest``, ``manifest_sha256``, ``seg_sources`` and ``cls_sources`` are
     set. ``val_names`` and ``test_names`` give the source of each evaluation loader, in order.
@@ -92,6 +90,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         pin_memory: bool | None = None,
         rank: int = 0,
         world_size: int = 1,
+        manifest: Manifest | None = None,
     ) -> None:
         super().__init__()
         if loader not in LOADERS:
@@ -108,8 +107,8 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.num_workers = default_workers() if num_workers is None else int(num_workers)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else bool(pin_memory)
         self.rank, self.world_size = rank, world_size
-        self.manifest = read_manifest(self.data_dir)
-        self.manifest_sha256 = manifest_hash(self.data_dir)
+        manifest = manifest or load_manifest(self.data_dir)
+        self.manifest, self.manifest_sha256 = manifest.frame, manifest.sha256
         self.seg_sources, self.cls_sources = resolve_sources(
             self.manifest, seg_sources, cls_sources
         )
@@ -237,28 +236,17 @@ class MultiTaskDataModule(pl.LightningDataModule):
         return kind(pools, self.batch_size, **options)
 
     def _eval_split(self, split: str) -> dict[str, MultiSourceDataset]:
-        if split in self._eval:
-            return self._eval[split]
-        datasets = self._eval[split] = {}
-        for name in dict.fromkeys([*self.seg_sources, *self.cls_sources]):
-            if len(select_rows(self.manifest, [name], [split], self.fold)) == 0:
-                log.warning(
-                    "no %s samples of source %s in %s: it is not evaluated",
-                    split,
-                    name,
-                    self.data_dir,
-                )
-                continue
-            datasets[name] = MultiSourceDataset(
+        if split not in self._eval:
+            self._eval[split] = evaluation_datasets(
                 self.data_dir,
                 split,
-                [name] if name in self.seg_sources else (),
-                [name] if name in self.cls_sources else (),
+                self.seg_sources,
+                self.cls_sources,
                 fold=self.fold,
                 limit=self.max_eval_samples,
                 manifest=self.manifest,
             )
-        return datasets
+        return self._eval[split]
 
     def _eval_loaders(self, split: str) -> list[DataLoader]:
         datasets = self._eval_split(split).values()

@@ -6,6 +6,7 @@ Start-up reads ``manifest.csv`` and nothing else. What stays in memory is a hand
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from brainmtl.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -96,8 +98,8 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
         self.positions = part["position"].to_numpy(dtype=np.int32)
         # Fixed-width bytes: a list of str would have its reference counts, and so its pages, copied
         # into every worker.
-        self._image_ids = np.array([text.encode() for text in part["image_id"]])
-        self._paths = np.array([text.encode() for text in part["path"]])
+        self._image_ids = np.array([text.encode() for text in part["image_id"].tolist()])
+        self._paths = np.array([text.encode() for text in part["path"].tolist()])
         case_codes = part["case_id"].factorize()[0].astype(np.int64)
         volumes = codes.astype(np.int64) * (case_codes.max() + 1) + case_codes
         self.volumes = np.where(part["kind"].to_numpy(dtype=object) == "volume", volumes, NO_VOLUME)
@@ -205,3 +207,33 @@ class KaggleOnlyDataset(MultiSourceDataset):
 def sample_seed(seed: int, epoch: int, index: int, repeat: int = 0) -> int:
     """32-bit seed of one draw of one sample: what its augmentation depends on, and nothing else."""
     return int(np.random.SeedSequence([seed, epoch, index, repeat]).generate_state(1)[0])
+
+
+def evaluation_datasets(
+    data_dir: Path,
+    split: str,
+    seg_sources: Sequence[str],
+    cls_sources: Sequence[str],
+    *,
+    fold: int | None,
+    limit: int | None,
+    manifest: pd.DataFrame,
+) -> dict[str, MultiSourceDataset]:
+    """One dataset per source with samples in ``split``; the others are named in a warning."""
+    datasets = {}
+    for name in dict.fromkeys([*seg_sources, *cls_sources]):
+        if len(select_rows(manifest, [name], [split], fold)) == 0:
+            log.warning(
+                "no %s samples of source %s in %s: it is not evaluated", split, name, data_dir
+            )
+            continue
+        datasets[name] = MultiSourceDataset(
+            data_dir,
+            split,
+            [name] if name in seg_sources else (),
+            [name] if name in cls_sources else (),
+            fold=fold,
+            limit=limit,
+            manifest=manifest,
+        )
+    return datasets

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from brainmtl.errors import DataError
 from brainmtl.files import atomic_path, sha256
@@ -39,18 +41,37 @@ MANIFEST_COLUMNS: dict[str, str] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """What :func:`read_manifest` and :func:`manifest_hash` say of one state of the file."""
+
+    frame: pd.DataFrame
+    sha256: str
+
+
+def load_manifest(data_dir: str | Path) -> Manifest:
+    """Rows and SHA-256 of a manifest in one reading; raises as :func:`read_manifest`."""
+    path = _existing(data_dir)
+    content = path.read_bytes()
+    return Manifest(_parse(io.BytesIO(content), path), hashlib.sha256(content).hexdigest())
+
+
 def read_manifest(data_dir: str | Path) -> pd.DataFrame:
     """Read ``<data_dir>/manifest.csv``.
 
     Raises :class:`DataError` when it is missing, lacks a column or holds a value of a wrong kind.
     """
+    path = _existing(data_dir)
+    return _parse(path, path)
+
+
+def _parse(source: Path | BinaryIO, path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    path = _existing(data_dir)
     # Text first: read as a category, patients 001 and 002 would become the numbers 1 and 2.
     dtypes = {k: "string" if v == "category" else v for k, v in MANIFEST_COLUMNS.items()}
     try:
-        frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False)
+        frame = pd.read_csv(source, dtype=dtypes, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the data again") from error
     missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]

@@ -8,11 +8,11 @@ interrupted and repeated: what is done is not done again, and a file has its fin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +21,11 @@ from brainmtl.data.cases import CaseOptions, prepare_case
 from brainmtl.data.housekeeping import remove_stale
 from brainmtl.data.records import CaseRef, Problem, Source
 from brainmtl.errors import DataError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Job = tuple[Source, CaseRef, Path, CaseOptions]
 
 
 @dataclass
@@ -44,6 +49,7 @@ def process_dataset(
     case_options: CaseOptions | None = None,
     split: SplitOptions | None = None,
     workers: int | None = None,
+    client: Client | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> ProcessReport:
@@ -52,22 +58,27 @@ def process_dataset(
     Args:
         source: an adapter, see :func:`brainmtl.data.sources.make_source`.
         workers: processes, by default one per core.
+        client: of a Dask cluster whose workers prepare instead; they must see both folders.
         strict: fail when any file is unusable (otherwise only when none is usable).
 
     Raises:
         DataError: no usable case, or with ``strict`` any unusable one; each is listed.
+        ConfigError: see :func:`brainmtl.data.cluster.on_cluster`.
     """
-    raw_dir, out_dir = Path(raw_dir), Path(out_dir)
-    if not raw_dir.is_dir():
+    if not Path(raw_dir).is_dir():
         raise DataError(f"raw_dir={raw_dir} is no folder: give the folder that holds the raw files")
+    # Absolute: a worker on another machine has another working directory.
+    raw_dir, out_dir = Path(raw_dir).absolute(), Path(out_dir).absolute()
     refs, problems = source.discover(raw_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     report = ProcessReport(source.name, problems=list(problems))
     # Two commands on one folder would overwrite each other's manifest.
     with _locked(out_dir):
-        ledgers = _prepare_all(
-            source, refs, out_dir, case_options or CaseOptions(), workers, progress, report
-        )
+        options = case_options or CaseOptions()
+        jobs = [(source, ref, out_dir / source.name, options) for ref in refs]
+        with _spread(client, workers, raw_dir, out_dir) as run:
+            outcomes = run(_prepare_or_explain, jobs)
+            ledgers = _collect(_track(outcomes, len(jobs), source.name, progress), report)
         if not ledgers:
             raise DataError(
                 f"nothing below {raw_dir} was usable as source {source.name}:\n{list_problems(report.problems)}"
@@ -107,26 +118,29 @@ def list_problems(problems: Sequence[Problem]) -> str:
     return "\n".join(f"  {problem.path}: {problem.reason}" for problem in problems)
 
 
-def _prepare_all(
-    source: Source,
-    refs: Sequence[CaseRef],
-    out_dir: Path,
-    options: CaseOptions,
-    workers: int | None,
-    progress: bool,
-    report: ProcessReport,
-) -> list[dict[str, Any]]:
+@contextmanager
+def _spread(
+    client: Client | None, workers: int | None, raw_dir: Path, out_dir: Path
+) -> Iterator[Callable[[Callable[..., Any], Sequence[Job]], Iterator[Any]]]:
+    """``run(work, jobs)``: the outcomes of ``work(*job)`` as they come, from here or from a cluster."""
+    if client is not None:
+        from brainmtl.data.cluster import on_cluster
+
+        with on_cluster(client, raw_dir, out_dir) as run:
+            yield run
+        return
     from joblib import Parallel, delayed
 
-    workers = workers or os.cpu_count() or 1
-    jobs = (
-        delayed(_prepare_or_explain)(source, ref, out_dir / source.name, options) for ref in refs
-    )
-    results = Parallel(n_jobs=min(workers, max(1, len(refs))), return_as="generator_unordered")(
-        jobs
-    )
+    count = workers or os.cpu_count() or 1
+    yield lambda work, jobs: Parallel(
+        n_jobs=min(count, max(1, len(jobs))), return_as="generator_unordered"
+    )(delayed(work)(*job) for job in jobs)
+
+
+def _collect(outcomes: Iterable[Any], report: ProcessReport) -> list[dict[str, Any]]:
+    """Ledger entries in the order of their cases; counts and problems go into ``report``."""
     ledgers = []
-    for outcome in _track(results, len(refs), source.name, progress):
+    for outcome in outcomes:
         if isinstance(outcome, Problem):
             report.problems.append(outcome)
             continue

@@ -78,7 +78,7 @@ def draw(
 ) -> list[tuple[str, Path]]:
     """Draw ``panels`` into ``path``; returns (caption, path).
 
-    ``predictions`` are those of the panels' images in order, ``heat`` their Grad-CAM maps (H, W) in
+    ``predictions`` are those of the panels' images in order, ``heat`` their heat maps (H, W) in
     [0, 1], which get a picture of their own beside the contours.
 
     Raises:
@@ -180,17 +180,17 @@ def _draw_images(
 
 
 def _heat(ax: Axes, prediction: Prediction, heat: np.ndarray) -> None:
-    """The image under its Grad-CAM map: the hotter, the less transparent."""
+    """The image under its heat map: the hotter, the less transparent."""
     _show(ax, prediction.image)
     ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=HEAT_ALPHA * heat)
     _contours(ax, prediction)
-    ax.set_title(f"Grad-CAM\nP = {prediction.calibrated:.3f}", fontsize=8)
+    ax.set_title(f"LayerCAM\nP = {prediction.calibrated:.3f}", fontsize=8)
 
 
 def _heat_caption(heat: Sequence[np.ndarray] | None) -> str:
     if heat is None:
         return ""
-    return "; Grad-CAM: what speaks for tumour, bright = most within this image"
+    return "; LayerCAM: what speaks for tumour, bright = most within this image"
 
 
 def _slice_title(prediction: Prediction) -> str:

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.manifest import manifest_hash
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.candidates import CandidateTally
 from brainmtl.evaluation.fitting import fit_operating_point
@@ -37,6 +36,7 @@ def operating_point_for(
     data_dir: Path,
     validation: pd.DataFrame,
     *,
+    manifest_sha256: str,
     same_data: bool,
     seg_gate: float = DEFAULT_SEG_GATE,
     **options: Any,
@@ -49,6 +49,7 @@ def operating_point_for(
 
     Args:
         validation: validation rows of the folder; may be empty.
+        manifest_sha256: of the folder.
         same_data: whether the folder is the one of training: other data's "val" is no validation
             of this model, it may be the test of a reader who uses this file.
         options: ``batch_size``, ``device``, ``precision``, ``progress`` of the network passes.
@@ -64,7 +65,7 @@ def operating_point_for(
     if choice == "auto" and operating_point_path(ckpt).is_file():
         return read_operating_point(ckpt).with_options(seg_gate=seg_gate)
     if same_data and not validation.empty:
-        return _fit(ckpt, model, data_dir, validation, seg_gate, options)
+        return _fit(ckpt, model, data_dir, validation, manifest_sha256, seg_gate, options)
     missing = (
         "the folder has no validation samples"
         if same_data
@@ -84,6 +85,7 @@ def _fit(
     model: MultiTaskModel,
     data_dir: Path,
     validation: pd.DataFrame,
+    manifest_sha256: str,
     seg_gate: float,
     options: dict[str, Any],
 ) -> OperatingPoint:
@@ -117,7 +119,7 @@ def _fit(
         sources,
         tally,
         checkpoint_sha256=sha256(ckpt),
-        manifest_sha256=manifest_hash(data_dir),
+        manifest_sha256=manifest_sha256,
         seg_gate=seg_gate,
     )
     path = write_operating_point(fitted.operating_point, ckpt)

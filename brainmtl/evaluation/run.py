@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.geometry import voxel_volume_ml
-from brainmtl.data.manifest import display_name, manifest_hash
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.cases import original_mask, save_case_masks, score_case
 from brainmtl.evaluation.evidence import Evidence, publish
@@ -17,7 +16,7 @@ from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.evaluation.showcase import draw_cases, show
-from brainmtl.files import sha256
+from brainmtl.evaluation.subject import Subject, choose_subject
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import clean_assembled
 
@@ -58,20 +57,19 @@ def evaluate(
         DataError: a broken sample, a checkpoint or data of another preprocessing version, or a
             folder that has changed since the checkpoint was trained on it.
     """
-    ckpt, data_dir = Path(ckpt), Path(data_dir)
     asked = EvaluationOptions(**options)
-    selection.require_prepared(data_dir)
-    model, meta = selection.load_checkpoint(ckpt)
-    selection.check_unchanged(data_dir, meta)
-    fold = selection.choose_fold(fold, data_dir, meta)
-    frame = selection.read_frame(data_dir, sources, fold)
-    test = selection.select_rows(frame, split, data_dir)
-    selection.check_samples(test, data_dir, meta)
-    out_dir = Path(out_dir) if out_dir else selection.default_out_dir(ckpt, split)
+    subject = choose_subject(Path(ckpt), Path(data_dir), split, sources, fold)
+    out_dir = Path(out_dir) if out_dir else selection.default_out_dir(subject.ckpt, split)
     network = asked.network()
-    point = _operating_point(ckpt, model, meta, data_dir, frame, asked, network)
-    mask_dir = out_dir / "masks" if asked.save_masks else None
-    evidence, seconds = predict_cases(model, data_dir, test, point, mask_dir, network)
+    point = _operating_point(subject, asked, network)
+    evidence, seconds = predict_cases(
+        subject.model,
+        subject.data_dir,
+        subject.test,
+        point,
+        out_dir / "masks" if asked.save_masks else None,
+        network,
+    )
     evidence.score(
         point.threshold,
         point.seg_threshold,
@@ -79,23 +77,14 @@ def evaluate(
         asked.resamples,
         asked.seed,
     )
-    run = {
-        **_provenance(ckpt, data_dir, split, fold, meta, test),
-        **{name: network[name] for name in ("batch_size", "device", "precision")},
-        "seg_threshold": point.seg_threshold,
-        "operating_point": point.to_dict(),
-        "min_false_positive_pixels": asked.min_false_positive_pixels,
-        "resamples": asked.resamples,
-        "seconds": seconds,
-        "remarks": [*selection.remarks(test, data_dir, meta, split), *point.remarks],
-    }
-    _add_sections(evidence, model, data_dir, frame, test, run, point, asked, network)
+    run = _run(subject, point, asked, network) | {"seconds": seconds}
+    _add_sections(evidence, subject, run, point, asked, network)
     if asked.figures:
         evidence.pictures = draw_cases(
-            test,
+            subject.test,
             evidence,
             run["display_names"],
-            lambda rows: show(model, data_dir, rows, point, network),
+            lambda rows: show(subject.model, subject.data_dir, rows, point, network),
             out_dir,
         )
     publish(out_dir, evidence, run, asked.bands, asked.figures)
@@ -103,23 +92,19 @@ def evaluate(
 
 
 def _operating_point(
-    ckpt: Path,
-    model: MultiTaskModel,
-    meta: dict[str, Any],
-    data_dir: Path,
-    frame: pd.DataFrame,
-    asked: EvaluationOptions,
-    network: dict[str, Any],
+    subject: Subject, asked: EvaluationOptions, network: dict[str, Any]
 ) -> OperatingPoint:
     """Fitted on the validation samples of the sources of training, with what was asked on top."""
-    trained = frame["source"].isin(meta.get("sources") or [])
+    frame = subject.frame
+    trained = frame["source"].isin(subject.meta.get("sources") or [])
     point = operating_point_for(
         asked.operating_point,
-        ckpt,
-        model,
-        data_dir,
+        subject.ckpt,
+        subject.model,
+        subject.data_dir,
         frame[(frame["split"] == "val") & trained],
-        same_data=meta.get("manifest_sha256") == manifest_hash(data_dir),
+        manifest_sha256=subject.manifest_sha256,
+        same_data=subject.same_data,
         seg_gate=asked.seg_gate,
         **network,
     )
@@ -162,24 +147,46 @@ def _case_mask(slices: Sequence[Prediction], point: OperatingPoint) -> np.ndarra
     return clean_assembled(mask, point.postprocess, voxel_volume_ml(geometry))
 
 
+def _run(
+    subject: Subject, point: OperatingPoint, asked: EvaluationOptions, network: dict[str, Any]
+) -> dict[str, Any]:
+    """run.json, but for the seconds."""
+    remarks = selection.remarks(
+        subject.test, subject.meta, subject.split, same_data=subject.same_data
+    )
+    return {
+        **subject.provenance(),
+        **{name: network[name] for name in ("batch_size", "device", "precision")},
+        "seg_threshold": point.seg_threshold,
+        "operating_point": point.to_dict(),
+        "min_false_positive_pixels": asked.min_false_positive_pixels,
+        "resamples": asked.resamples,
+        "remarks": [*remarks, *point.remarks],
+    }
+
+
 def _add_sections(
     evidence: Evidence,
-    model: MultiTaskModel,
-    data_dir: Path,
-    frame: pd.DataFrame,
-    test: pd.DataFrame,
+    subject: Subject,
     run: dict[str, Any],
     point: OperatingPoint,
     asked: EvaluationOptions,
     network: dict[str, Any],
 ) -> None:
-    common = {"seed": asked.seed, "progress": asked.progress}
+    model, data_dir, frame = subject.model, subject.data_dir, subject.frame
     if "shortcuts" in asked.sections:
         from brainmtl.evaluation.shortcuts import shortcut_section
 
-        train = frame[frame["split"] == "train"]
         section = shortcut_section(
-            model, data_dir, train, test, evidence.rows, evidence.result, run, **common
+            model,
+            data_dir,
+            frame[frame["split"] == "train"],
+            subject.test,
+            evidence.rows,
+            evidence.result,
+            run,
+            seed=asked.seed,
+            progress=asked.progress,
         )
         evidence.baseline_lines = section.pop("baseline_lines")
         evidence.shortcuts = section
@@ -189,7 +196,7 @@ def _add_sections(
         evidence.robustness = robustness(
             model,
             data_dir,
-            test,
+            subject.test,
             temperature=point.temperature,
             threshold=point.threshold,
             seg_threshold=point.seg_threshold,
@@ -197,32 +204,3 @@ def _add_sections(
             seed=asked.seed,
             **network,
         )
-
-
-def _provenance(
-    ckpt: Path,
-    data_dir: Path,
-    split: str,
-    fold: int | None,
-    meta: dict[str, Any],
-    test: pd.DataFrame,
-) -> dict[str, Any]:
-    """What was evaluated on what: the first part of run.json."""
-    synthetic = test.groupby(test["source"].astype(str))["synthetic"].max()
-    return {
-        "checkpoint": str(ckpt),
-        "checkpoint_sha256": sha256(ckpt),
-        "stage": meta.get("stage"),
-        "split": split,
-        "fold": fold,
-        "folds": None,
-        "data_dir": str(data_dir),
-        "manifest_sha256": manifest_hash(data_dir),
-        "training_manifest_sha256": meta.get("manifest_sha256"),
-        "training_sources": list(meta.get("sources") or []),
-        "synthetic_training": bool(meta.get("synthetic_training")),
-        "preprocessing_version": meta["preprocessing_version"],
-        "display_names": {
-            source: display_name(source, bool(flag)) for source, flag in synthetic.items()
-        },
-    }

@@ -10,7 +10,6 @@ from brainmtl.data.manifest import (
     SPLITS,
     SYNTHETIC_PREFIX,
     display_name,
-    manifest_hash,
     read_manifest,
     source_hashes,
 )
@@ -23,15 +22,21 @@ if TYPE_CHECKING:
 
 
 def read_frame(
-    data_dir: str | Path, sources: Sequence[str] | None = None, fold: int | None = None
+    data_dir: str | Path,
+    sources: Sequence[str] | None = None,
+    fold: int | None = None,
+    *,
+    manifest: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The manifest with the splits of ``fold`` (None: its own), slices of a case together.
+
+    ``manifest``: ``read_manifest(data_dir)``, where it was read already.
 
     Raises:
         ConfigError: an unknown source, or a fold that was not prepared.
         DataError: no prepared folder.
     """
-    frame = read_manifest(data_dir)
+    frame = read_manifest(data_dir) if manifest is None else manifest
     present = sorted(frame["source"].astype(str).unique())
     unknown = sorted(set(sources or ()) - set(present))
     if unknown:
@@ -58,7 +63,7 @@ def select_rows(frame: pd.DataFrame, split: str, data_dir: str | Path) -> pd.Dat
     return chosen
 
 
-def choose_fold(fold: int | str | None, data_dir: Path, meta: dict[str, Any]) -> int | None:
+def choose_fold(fold: int | str | None, meta: dict[str, Any], *, same_data: bool) -> int | None:
     """The cross-validation fold whose splits count: "auto" takes the one of the checkpoint's training.
 
     On another data folder than that of training, "auto" means none: its own splits.
@@ -66,20 +71,18 @@ def choose_fold(fold: int | str | None, data_dir: Path, meta: dict[str, Any]) ->
     if fold != "auto":
         return None if fold is None else int(fold)
     trained = (meta["config"].get("data") or {}).get("fold")
-    return trained if meta.get("manifest_sha256") == manifest_hash(data_dir) else None
+    return trained if same_data else None
 
 
-def check_unchanged(data_dir: Path, meta: dict[str, Any]) -> None:
+def check_unchanged(manifest: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> None:
     """Refuse the folder of training when its trained sources are no longer those of training.
 
-    Sources that were added later are no harm: the older ones keep their splits.
+    Called where its manifest, read as ``manifest``, is another one. Sources that were added later are no harm: the older ones keep their splits.
     """
-    if meta.get("manifest_sha256") == manifest_hash(data_dir):
-        return
     trained_in = (meta["config"].get("data") or {}).get("data_dir")
     if trained_in is None or Path(trained_in).resolve() != data_dir.resolve():
         return  # another folder, which the remarks say
-    now, then = source_hashes(read_manifest(data_dir)), meta.get("source_sha256") or {}
+    now, then = source_hashes(manifest), meta.get("source_sha256") or {}
     changed = [name for name in meta.get("sources") or [] if now.get(name) != then.get(name)]
     if changed:
         raise DataError(
@@ -141,10 +144,9 @@ def check_samples(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> 
             )
 
 
-def remarks(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any], split: str) -> list[str]:
+def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data: bool) -> list[str]:
     """Sentences that a reader must know before the figures; they open the report."""
     notes = []
-    same_data = meta.get("manifest_sha256") == manifest_hash(data_dir)
     if not same_data:
         notes.append(
             "The data folder is not the one of training (another manifest): a fair test only if no "

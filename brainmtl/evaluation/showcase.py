@@ -1,4 +1,4 @@
-"""The cases that a report shows: chosen by rule, predicted again, drawn with contours and Grad-CAM."""
+"""The cases that a report shows: chosen by rule, predicted again, drawn with contours and heat map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from brainmtl.models.multitask import MultiTaskModel
 
-Shown = list[tuple[Prediction, "np.ndarray"]]  # with the Grad-CAM map (256, 256) in [0, 1]
+Shown = list[tuple[Prediction, "np.ndarray"]]  # with the heat map (256, 256) in [0, 1]
 
 
 def show(
@@ -27,16 +27,16 @@ def show(
     point: OperatingPoint,
     network: Mapping[str, Any],
 ) -> Shown:
-    """Predictions and Grad-CAM maps of the few rows of ``frame``, in their order."""
+    """Predictions and heat maps of the few rows of ``frame``, in their order."""
     import torch
 
-    from brainmtl.inference.gradcam import gradcam
+    from brainmtl.inference.gradcam import layercam
 
     options = {**network, "progress": False}
     shown = []
     for prediction in predict_split(model, data_dir, frame, point=point, **options):
         image = torch.from_numpy(prediction.image[None]).to(network["device"])
-        shown.append((prediction, gradcam(model, image)[0].cpu().numpy()))
+        shown.append((prediction, layercam(model, image)[0].cpu().numpy()))
     return shown
 
 

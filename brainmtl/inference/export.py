@@ -37,6 +37,7 @@ def export(
     name: str | None = None,
     ood: bool | str = "auto",
     onnx: bool = False,
+    int8: bool = False,
     device: str = "auto",
     batch_size: int = 16,
     progress: bool = False,
@@ -46,10 +47,13 @@ def export(
     Args:
         ckpt: checkpoint of this project; its operating point is read from beside it.
         out_dir: the folder; default ``outputs/models/<name>``. A model folder is replaced.
-        data_dir: prepared folder for the check for unlike images; default: that of training.
+        data_dir: prepared folder for the check for unlike images and for ``int8``; default: that of
+            training.
         name: what the model is called; default ``<stage>-<first digits of the checkpoint's hash>``.
         ood: True fits that check, False leaves it out, "auto" fits it where the data is there.
         onnx: also write ``encoder_head.onnx`` and ``decoder.onnx``.
+        int8: also write both in int8, calibrated on training images of ``data_dir``, and what they
+            cost on its validation images: printed, and in the model card.
 
     Returns:
         The folder.
@@ -60,10 +64,13 @@ def export(
     """
     from brainmtl.evaluation.predict import choose_device
     from brainmtl.evaluation.selection import load_checkpoint
+    from brainmtl.inference.int8_price import measure_price
 
     ckpt = Path(ckpt)
     if ood not in OOD_CHOICES:
         raise ConfigError(f"ood={ood!r} is unknown: choose auto, true or false")
+    if int8 and not onnx:
+        raise ConfigError("int8=true makes int8 graphs of the ONNX graphs: give onnx=true too")
     model, meta = load_checkpoint(ckpt)
     digest = sha256(ckpt)
     name = name or f"{meta.get('stage')}-{digest[:8]}"
@@ -71,19 +78,22 @@ def export(
     _check_target(target)
     point = _operating_point(ckpt)
     network = {"device": choose_device(device), "batch_size": batch_size, "progress": progress}
-    detector = _detector(ood, data_dir, model, meta, network)
+    data = _data_folder(data_dir, meta)
+    if int8 and data is None:
+        raise ConfigError(f"int8=true needs {_training_folder(meta)}: give data_dir=...")
+    detector = _detector(ood, data, model, meta, network)
     with _replacing(target) as folder:
-        config = _config(name, meta, digest)
+        config, price = _config(name, meta, digest), None
         if onnx:
-            from brainmtl.inference.onnx_export import OPSET, export_onnx
-
-            difference = export_onnx(model.cpu(), folder)
-            config["onnx"] = {"opset": OPSET, "max_abs_difference": difference}
-            print(f"ONNX: largest difference of a logit to PyTorch {difference:.1e}")
+            config["onnx"] = _write_onnx(folder, model)
+        if int8:
+            config["onnx"]["int8"] = _write_int8(folder, data, meta)
+            options = {"batch_size": batch_size, "progress": progress}
+            price = measure_price(folder, data, meta, point, detector, **options)
         write_json(folder / model_folder.CONFIG, config)
         _write_arrays(folder, model, detector)
         write_json(folder / model_folder.OPERATING_POINT, point.to_dict())
-        _write_card(folder, ckpt, digest, meta, point)
+        _write_card(folder, ckpt, digest, meta, point, price)
         model_folder.seal(folder)
         model_folder.read_model_folder(folder)  # what cannot be read again is not put in place
     return target
@@ -118,19 +128,15 @@ def _operating_point(ckpt: Path) -> OperatingPoint:
 
 def _detector(
     ood: bool | str,
-    data_dir: str | Path | None,
+    folder: Path | None,
     model: MultiTaskModel,
     meta: dict[str, Any],
     network: dict[str, Any],
 ) -> OodDetector | None:
-    from brainmtl.evaluation.selection import require_prepared
-
     if ood is False:
         return None
-    trained_in = (meta["config"].get("data") or {}).get("data_dir")
-    folder = data_dir or trained_in
-    if folder is None or (data_dir is None and not Path(folder).is_dir()):
-        where = f"the folder of training ({trained_in})" if trained_in else "a folder of training"
+    if folder is None:
+        where = _training_folder(meta)
         if ood is True:
             raise ConfigError(f"ood=true needs {where}, which is not there: give data_dir=...")
         print(
@@ -140,8 +146,43 @@ def _detector(
         return None
     from brainmtl.inference.ood_fit import fit_detector
 
-    require_prepared(Path(folder))
-    return fit_detector(model, Path(folder), meta, **network)
+    return fit_detector(model, folder, meta, **network)
+
+
+def _data_folder(data_dir: str | Path | None, meta: dict[str, Any]) -> Path | None:
+    """``data_dir``, else the folder of training where it is still there."""
+    from brainmtl.evaluation.selection import require_prepared
+
+    if data_dir is not None:
+        require_prepared(Path(data_dir))
+        return Path(data_dir)
+    trained_in = _trained_in(meta)
+    return Path(trained_in) if trained_in and Path(trained_in).is_dir() else None
+
+
+def _trained_in(meta: dict[str, Any]) -> str | None:
+    return (meta["config"].get("data") or {}).get("data_dir")
+
+
+def _training_folder(meta: dict[str, Any]) -> str:
+    trained_in = _trained_in(meta)
+    return f"the folder of training ({trained_in})" if trained_in else "a folder of training"
+
+
+def _write_onnx(folder: Path, model: MultiTaskModel) -> dict[str, Any]:
+    from brainmtl.inference.onnx_export import OPSET, export_onnx
+
+    difference = export_onnx(model.cpu(), folder)
+    print(f"ONNX: largest difference of a logit to PyTorch {difference:.1e}")
+    return {"opset": OPSET, "max_abs_difference": difference}
+
+
+def _write_int8(folder: Path, data: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    from brainmtl.inference.int8_export import calibration_images, export_int8
+
+    images = calibration_images(data, meta)
+    export_int8(folder, images)
+    return {"calibration_images": len(images)}
 
 
 def _write_arrays(folder: Path, model: MultiTaskModel, detector: OodDetector | None) -> None:
@@ -157,7 +198,12 @@ def _write_arrays(folder: Path, model: MultiTaskModel, detector: OodDetector | N
 
 
 def _write_card(
-    folder: Path, ckpt: Path, digest: str, meta: dict[str, Any], point: OperatingPoint
+    folder: Path,
+    ckpt: Path,
+    digest: str,
+    meta: dict[str, Any],
+    point: OperatingPoint,
+    price: dict[str, Any] | None,
 ) -> None:
     found = find_card(ckpt, digest, point)
     if found is None:
@@ -166,6 +212,11 @@ def _write_card(
             f"the model card has no figures. `python evaluate.py ckpt={ckpt}` makes one"
         )
     card, text = found or bare_card(ckpt, digest, meta, point)
+    if price is not None:
+        from brainmtl.inference.int8_price import price_markdown
+
+        card, text = card | {"int8": price}, f"{text.rstrip()}\n\n{price_markdown(price)}"
+        print(price_markdown(price))
     write_json(folder / model_folder.CARD, card)
     write_text(folder / "model_card.md", text)
 

@@ -185,7 +185,7 @@ def _volume_files(item: Item, result: VolumeResult, out_dir: Path) -> dict[str, 
 
 
 def _image_files(item: Item, result: ImageResult, out_dir: Path, overlays: bool) -> dict[str, str]:
-    """Mask and its outline where a mask was made, Grad-CAM where there is one: written, and named."""
+    """Mask and its outline where a mask was made, the heat map where there is one: written, and named."""
     from brainmtl.inference.input_check import read_picture
     from brainmtl.inference.overlay import contour_overlay, heat_overlay
 

@@ -1,9 +1,14 @@
-"""Where the classification head looks: Grad-CAM at the bottleneck, and what share of it is where.
+"""Where the classification head looks: a heat map by LayerCAM, and what share of it is where.
 
-Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-Localization": each feature map of a layer is weighted by the mean gradient of the class's logit with
-respect to it; the positive part of the weighted sum is the map. It has the layer's resolution (16x16 or
-32x32 for a 256x256 image), so that its outline says nothing finer than that.
+Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", a
+descendant of Grad-CAM: every feature of a layer counts at its own place by the positive part of the
+gradient of the class's logit there, A * relu(dy/dA), summed over channels. Grad-CAM (Selvaraju et al.
+2017) averages each channel's gradient over all places first. Where the head takes maxima, the gradient
+belongs to few places, and its average says nothing of the others: on the validation slices of a trained
+default network Grad-CAM never had its maximum in the tumour, this map in 67 to 81 % (docs/evaluation.md).
+
+The layer is the one above the bottleneck, 16x16 or 32x32 for a 256x256 image, so that the map's outline
+says nothing finer than that.
 """
 
 from __future__ import annotations
@@ -23,16 +28,19 @@ TUMOUR = 1  # index of the logit
 class HeatShares(NamedTuple):
     """Shares of the heat in [0, 1], and the pointing game; None where not defined.
 
-    ``outside_head`` needs some heat, ``inside_tumour`` and ``pointing_hit`` also a tumour.
+    ``outside_head`` needs some heat, ``half_area`` some within the head, ``inside_tumour`` and
+    ``pointing_hit`` some heat and a tumour. ``half_area`` is how even the map is: the smallest share
+    of the head's area that holds half of the heat within the head, 0.5 where it is the same everywhere.
     """
 
     outside_head: float | None
+    half_area: float | None
     inside_tumour: float | None
     pointing_hit: bool | None
 
 
-def gradcam(model: MultiTaskModel, images: Tensor) -> Tensor:
-    """Grad-CAM of the tumour logit for ``images`` (B, C, H, W): float32 (B, H, W) in [0, 1].
+def layercam(model: MultiTaskModel, images: Tensor) -> Tensor:
+    """LayerCAM of the tumour logit for ``images`` (B, C, H, W): float32 (B, H, W) in [0, 1].
 
     Each map is divided by its own maximum, so that maps of two images do not compare in strength;
     where nothing speaks for tumour the map is 0 everywhere. The model may be frozen and shared by
@@ -53,45 +61,45 @@ def gradcam(model: MultiTaskModel, images: Tensor) -> Tensor:
     with torch.no_grad():
         features = model.encode(images)
     height, width = images.shape[-2:]
-    return gradcam_from_features(model, features[-1], (height, width))
+    return layercam_from_features(model, features[-2], (height, width))
 
 
-def gradcam_from_features(
-    model: MultiTaskModel, features_last: Tensor, size: tuple[int, int]
+def layercam_from_features(
+    model: MultiTaskModel, features: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """:func:`gradcam` where the encoder has run already: only the head is run again.
+    """:func:`layercam` where the encoder has run already: its last block and the head run again.
 
     Args:
-        features_last: bottleneck (B, channels, h, w), the last of the encoder's feature maps for
-            images padded by :func:`brainmtl.models.multitask.pad_to_multiple`.
+        features: (B, channels, h, w), the last but one of the encoder's feature maps, the level above
+            the bottleneck, for images padded by :func:`brainmtl.models.multitask.pad_to_multiple`.
         size: (H, W) of the images before padding.
 
     Raises:
-        ValueError: the model is in training mode, or images of ``size`` have no such bottleneck.
+        ValueError: the model is in training mode, or images of ``size`` have no such feature map.
     """
     import torch
     from torch.nn import functional as F
 
     _require_eval(model)
-    padded = [length * model.encoder.size_multiple for length in features_last.shape[-2:]]
+    padded = [length * model.encoder.size_multiple // 2 for length in features.shape[-2:]]
     if any(not 0 < inner <= outer for inner, outer in zip(size, padded, strict=True)):
-        raise ValueError(f"images of {tuple(size)} do not fit a bottleneck for {tuple(padded)}")
+        raise ValueError(f"images of {tuple(size)} do not fit features for {tuple(padded)}")
     # Leaving inference mode, and a copy of what was made inside it, is what lets autograd record.
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(features_last.device.type, enabled=False),
+        torch.autocast(features.device.type, enabled=False),
     ):
-        bottleneck = features_last.detach().float()
-        if bottleneck.is_inference():
-            bottleneck = bottleneck.clone()
-        bottleneck.requires_grad_(True)
+        level = features.detach().float()
+        if level.is_inference():
+            level = level.clone()
+        level.requires_grad_(True)
+        bottleneck = model.encoder.blocks[-1](F.max_pool2d(level, kernel_size=2))
         # in eval mode an image's logit depends on its own features alone: one sum serves the batch
         logits = model.head(bottleneck)[:, TUMOUR]
-        (gradients,) = torch.autograd.grad(logits.sum(), bottleneck)
+        (gradients,) = torch.autograd.grad(logits.sum(), level)
     with torch.no_grad():
-        weights = gradients.mean(dim=(2, 3), keepdim=True)
-        coarse = (weights * bottleneck).sum(dim=1, keepdim=True).relu()
+        coarse = (gradients.relu() * level).sum(dim=1, keepdim=True).relu()
         heat = F.interpolate(coarse, size=tuple(padded), mode="bilinear", align_corners=False)
         heat = heat[:, 0, : size[0], : size[1]]
         peak = heat.amax(dim=(1, 2), keepdim=True)
@@ -143,16 +151,24 @@ def heat_shares(
         raise ValueError("heat must be finite and not negative")
     total = float(heat.sum())
     if total == 0:
-        return HeatShares(None, None, None)
-    outside = float(heat[~head_mask.astype(bool)].sum()) / total
+        return HeatShares(None, None, None, None)
+    head = head_mask.astype(bool)
+    outside, half = float(heat[~head].sum()) / total, _half_area(heat[head])
     if tumour_mask is None or not tumour_mask.any():
-        return HeatShares(outside, None, None)
+        return HeatShares(outside, half, None, None)
     tumour = tumour_mask.astype(bool)
     return HeatShares(
-        outside, float(heat[tumour].sum()) / total, bool(tumour[heat == heat.max()].all())
+        outside, half, float(heat[tumour].sum()) / total, bool(tumour[heat == heat.max()].all())
     )
+
+
+def _half_area(heat: np.ndarray) -> float | None:
+    held = np.cumsum(np.sort(heat)[::-1])
+    if not len(held) or held[-1] == 0:
+        return None
+    return float(np.searchsorted(held, held[-1] / 2) + 1) / len(held)
 
 
 def _require_eval(model: MultiTaskModel) -> None:
     if model.encoder.training or model.head.training:
-        raise ValueError("Grad-CAM needs the model in eval mode: call model.eval() first")
+        raise ValueError("LayerCAM needs the model in eval mode: call model.eval() first")

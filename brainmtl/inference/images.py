@@ -1,4 +1,4 @@
-"""Pictures through the whole chain: checks, preparation, network, decision, mask, Grad-CAM.
+"""Pictures through the whole chain: checks, preparation, network, decision, mask, heat map.
 
 The order is that of :mod:`brainmtl.inference.decision`, and the functions are those of evaluation.
 """
@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 
 # Images that lie in the network together; more only costs memory.
 MAX_BATCH = 16
-# Share of the Grad-CAM heat outside the head from which a result says so.
-HEAT_LIMIT = 0.5
+# Share of the heat outside the head beyond which a picture that is called tumour carries a warning. On
+# real validation images that were called it was at most 0.07; an even map has 0.4 to 0.55 there.
+HEAT_LIMIT = 0.3
+# Share of the head's area that holds half of the heat within it, beyond which a map is called even: 0.5
+# where it is entirely so, at most 0.11 on real validation images.
+EVEN_LIMIT = 0.2
 STEPS = ("decode", "preprocess", "encoder", "decoder", "postprocess", "gradcam")
 
 
@@ -97,6 +101,7 @@ class Job:
     segmentation: Segmentation | None = None
     gradcam: np.ndarray | None = None
     heat_outside: float | None = None
+    heat_half_area: float | None = None
     timer: Timer = field(default_factory=Timer)
 
 
@@ -131,7 +136,7 @@ def predict_jobs(
 
 
 def _run(served: Served, jobs: Sequence[Job], point: OperatingPoint, include_gradcam: bool) -> None:
-    """One encoder pass; the decoder for the pictures that reach the gate, Grad-CAM where asked for."""
+    """One encoder pass; the decoder for the pictures that reach the gate, heat maps where asked for."""
     timers = [job.timer for job in jobs]
     with timers[0].step("encoder", *timers):
         encoded = served.network.encode(np.stack([job.prepared.image for job in jobs]), point.tta)
@@ -178,7 +183,8 @@ def _segmentation(job: Job, pixels: np.ndarray, point: OperatingPoint) -> Segmen
 
 
 def _explain(job: Job, heat: np.ndarray) -> None:
-    job.heat_outside = heat_shares(heat, head_mask(job.prepared.image)).outside_head
+    shares = heat_shares(heat, head_mask(job.prepared.image))
+    job.heat_outside, job.heat_half_area = shares.outside_head, shares.half_area
     job.gradcam = job.prepared.geometry.to_plane(heat)
 
 
@@ -236,9 +242,20 @@ def _warnings(job: Job, decision: Decision, point: OperatingPoint) -> list[str]:
             f"P lies between the gate {point.seg_gate:g} and the threshold {point.threshold:g}: there "
             "is a mask although the picture is not called tumour."
         )
-    if job.heat_outside is not None and job.heat_outside > HEAT_LIMIT:
+    return found + _heat_warnings(job, decision)
+
+
+def _heat_warnings(job: Job, decision: Decision) -> list[str]:
+    found = []
+    # where little speaks for tumour, the little may well lie anywhere
+    if decision.label == 1 and job.heat_outside is not None and job.heat_outside > HEAT_LIMIT:
         found.append(
-            f"{job.heat_outside:.0%} of the Grad-CAM heat lies outside the head: the classification "
-            "may rest on something other than the brain."
+            f"{job.heat_outside:.0%} of the heat map lies outside the head: the classification may rest "
+            "on something other than the brain."
+        )
+    if job.heat_half_area is not None and job.heat_half_area > EVEN_LIMIT:
+        found.append(
+            f"The heat map is almost even: half of its heat is spread over {job.heat_half_area:.0%} of "
+            "the head. It does not show where the model looked."
         )
     return found

@@ -1,8 +1,8 @@
 """The folder that a model is served from: plain data, every file hashed, nothing to unpickle.
 
 ``weights.safetensors``, ``config.json``, ``operating_point.json``, ``model_card.json`` and ``.md``,
-where there is an OOD check ``ood.safetensors``, where asked for two ONNX graphs, and ``manifest.json``
-with the SHA-256 of all others.
+where there is an OOD check ``ood.safetensors``, where asked for two ONNX graphs and the same two in
+int8, and ``manifest.json`` with the SHA-256 of all others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FORMAT, FORMAT_VERSION = "brainmtl-model", 1
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "weights.safetensors"
 OPERATING_POINT, CARD, OOD = "operating_point.json", "model_card.json", "ood.safetensors"
+GRAPH = ".onnx"
 REQUIRED = (CONFIG, WEIGHTS, OPERATING_POINT, CARD)
 CONFIG_KEYS = (
     *("format", "format_version", "name", "version", "model", "preprocessing_version", "stage"),
@@ -41,7 +43,8 @@ EXPORT = "python -m brainmtl.export ckpt=PATH"
 class ModelFolder:
     """The checked contents of a model folder; ``model`` is in eval mode, on the CPU.
 
-    ``ood`` is None where the model was exported without that check.
+    ``ood`` is None where the model was exported without that check; ``graphs`` are its ONNX files by
+    name.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class ModelFolder:
     operating_point: OperatingPoint
     card: dict[str, Any]
     ood: OodDetector | None
+    graphs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 def read_model_folder(folder: str | Path) -> ModelFolder:
@@ -67,7 +71,7 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
     hashes = _check_manifest(folder)
     contents = {
         name: _checked_bytes(folder / name, hashes[name])
-        for name in (*REQUIRED, *(name for name in (OOD,) if name in hashes))
+        for name in (*REQUIRED, *(name for name in hashes if name == OOD or name.endswith(GRAPH)))
     }
     for name in sorted(set(hashes) - set(contents)):
         _require_hash(folder / name, sha256(folder / name), hashes[name])
@@ -91,6 +95,7 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
         operating_point=point,
         card=_json(folder / CARD, contents[CARD]),
         ood=_ood(folder / OOD, contents[OOD]) if OOD in contents else None,
+        graphs={name: content for name, content in contents.items() if name.endswith(GRAPH)},
     )
 
 

@@ -10,20 +10,26 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from brainmtl.data.preprocess import IMAGE_SIZE
 from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.inference.runtimes.choice import TOLERANCES
+from brainmtl.inference.runtimes.graphs import (
+    DECODER,
+    ENCODER_HEAD,
+    IMAGE,
+    LOGITS,
+    MASK_LOGITS,
+    NAMES,
+    level_names,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from brainmtl.models.multitask import MultiTaskModel
 
-ENCODER_HEAD, DECODER = "encoder_head.onnx", "decoder.onnx"
 OPSET = 17
-# Of a logit. Summation in another order moves float32 results in the sixth digit.
-TOLERANCE = 1e-3
+TOLERANCE = TOLERANCES["32"]
 CHECKED_BATCHES = (1, 3)
 
 
@@ -49,11 +55,11 @@ def export_onnx(model: MultiTaskModel, folder: Path) -> float:
     image = _example(model, 2)
     with torch.no_grad():
         features = model.encoder(image)
-    levels = [f"features_{level}" for level in range(len(features))]
+    levels = level_names(len(features))
     encoder_head, decoder = _split(model)
-    _write(encoder_head, (image,), folder / ENCODER_HEAD, ["image"], ["logits", *levels])
-    _write(decoder, tuple(features), folder / DECODER, levels, ["mask_logits"])
-    difference = max(_difference(model, folder, levels, batch) for batch in CHECKED_BATCHES)
+    _write(encoder_head, (image,), folder / ENCODER_HEAD, [IMAGE], [LOGITS, *levels])
+    _write(decoder, tuple(features), folder / DECODER, levels, [MASK_LOGITS])
+    difference = max(_difference(model, folder, batch) for batch in CHECKED_BATCHES)
     if not difference <= TOLERANCE:
         raise BrainMTLError(
             f"the ONNX graphs differ from PyTorch by {difference:.2g} in a logit, more than "
@@ -113,22 +119,19 @@ def _write(
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _difference(model: MultiTaskModel, folder: Path, levels: list[str], batch: int) -> float:
+def _difference(model: MultiTaskModel, folder: Path, batch: int) -> float:
     """Both graphs, one fed by the other, against the model on images of another seed and batch."""
-    import onnxruntime
     import torch
+
+    from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime
 
     image = _example(model, batch)
     with torch.no_grad():
         expected = model(image)
-    runs = [
-        onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-        for name in (ENCODER_HEAD, DECODER)
-    ]
-    logits, *features = runs[0].run(None, {"image": image.numpy()})
-    (mask,) = runs[1].run(None, dict(zip(levels, features, strict=True)))
-    pairs = ((logits, expected.cls), (mask, expected.seg))
-    return max(float(np.abs(found - wanted.numpy()).max()) for found, wanted in pairs)
+    runtime = OnnxRuntime({name: (folder / name).read_bytes() for name in NAMES["32"]})
+    features, logits = runtime.encode(image)
+    pairs = ((logits, expected.cls), (runtime.decode(features), expected.seg))
+    return max(float((found - wanted).abs().max()) for found, wanted in pairs)
 
 
 def _example(model: MultiTaskModel, batch: int) -> Tensor:

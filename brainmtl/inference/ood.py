@@ -4,7 +4,9 @@ Mahalanobis distance of pooled encoder features (Lee et al. 2018, "A Simple Unif
 Detecting Out-of-Distribution Samples and Adversarial Attacks"), with the covariance shrunk as Ledoit
 and Wolf do (J. Multivariate Analysis 88, 2004), from the nearest source of training. The features are
 those of the encoder's levels above the bottleneck: edges and textures differ there, while a network
-maps much that is no head into the middle of its bottleneck features.
+maps much that is no head into the middle of its bottleneck features. Beside them stand a few numbers of
+the image itself, which do not depend on what the network has learnt. What else was tried, and how much
+this refuses: docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from brainmtl.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# One held-out image in 200 lies beyond the limit, and about as many are to be expected later.
-QUANTILE = 0.995
+# Of the arrays in a file; another one means other features.
+VERSION = 2
+# One held-out image in 50 lies beyond the limit, and about as many are to be expected later.
+QUANTILE = 0.98
+# Of the intensities and of the strength of edges within the head.
+INTENSITIES, EDGES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99), (0.5, 0.9, 0.99)
 # Ledoit and Wolf take images for independent; slices of one patient are not, and vary too little.
 EXTRA_SHRINKAGE = 0.1
 # Patients or pictures of validation: fewer do not show how far away the next one may lie.
@@ -32,10 +38,11 @@ MIN_TRAINING = 10
 MIN_VALIDATION = 10
 
 
-def pool(features: Sequence[Tensor]) -> np.ndarray:
-    """Feature vectors of an encoder's maps, float64 (B, 2 * channels of all levels but the last).
+def pool(features: Sequence[Tensor], images: np.ndarray) -> np.ndarray:
+    """Feature vectors of prepared images (B, C, H, W) and of an encoder's maps of them, float64 (B, F).
 
-    Mean and SD of each channel over the image, as square roots: both are never negative, and skewed.
+    Mean and SD of each channel over the image, of all levels but the last, as square roots: both are
+    never negative, and skewed. Then, per image channel, quantiles of intensity and edge strength.
     """
     import torch
 
@@ -43,7 +50,29 @@ def pool(features: Sequence[Tensor]) -> np.ndarray:
     for level in features[:-1]:
         level = level.float()
         pooled += [level.mean(dim=(2, 3)), level.std(dim=(2, 3), correction=0)]
-    return torch.cat(pooled, dim=1).clamp(min=0).sqrt().double().cpu().numpy()
+    levels = torch.cat(pooled, dim=1).clamp(min=0).sqrt().double().cpu().numpy()
+    return np.concatenate([levels, [image_statistics(image) for image in images]], axis=1)
+
+
+def image_statistics(image: np.ndarray) -> np.ndarray:
+    """Quantiles of intensity and gradient within the head of one prepared image (C, H, W): (10 C,).
+
+    Every second pixel in both directions, which is enough for quantiles; zeros where there is no head.
+    """
+    from brainmtl.data.preprocess import BACKGROUND_VALUE
+
+    found = []
+    for plane in image:
+        middle = plane[1:-1:2, 1:-1:2]
+        down = plane[2::2, 1:-1:2] - plane[:-2:2, 1:-1:2]
+        across = plane[1:-1:2, 2::2] - plane[1:-1:2, :-2:2]
+        head = middle != BACKGROUND_VALUE
+        if not head.any():
+            found.append(np.zeros(len(INTENSITIES) + len(EDGES)))
+            continue
+        edges = np.hypot(down, across)[head] / 2
+        found += [np.quantile(middle[head], INTENSITIES), np.quantile(edges, EDGES)]
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +145,8 @@ class OodDetector:
     def fit(
         cls, training: Features, validation: Features, quantile: float = QUANTILE
     ) -> OodDetector:
-        """Fit on training images; ``quantile`` of the held-out images lies within the threshold.
+        """Fit on training images; ``quantile`` of the held-out images lies within the threshold, every
+        source counting the same, however many images it has.
 
         Held out are the validation images and, where they are of fewer than 20 patients or pictures,
         also the training images, each scored by a fit without its group (5 folds).
@@ -131,10 +161,11 @@ class OodDetector:
         if len(validation.values) < MIN_VALIDATION:
             raise _too_few(f"there are {len(validation.values)} validation images", MIN_VALIDATION)
         found = cls._without_limit(training)
-        held_out = found.score(validation.values)
+        held_out = [(found.score(validation.values), validation.sources)]
         if len(np.unique(validation.groups)) < MIN_GROUPS:
-            held_out = np.concatenate([held_out, *cls._cross_fitted(training)])
-        limit = float(np.quantile(held_out, quantile))
+            held_out += cls._cross_fitted(training)
+        scores, sources = (np.concatenate(part) for part in zip(*held_out, strict=True))
+        limit = _balanced_quantile(scores, sources, quantile)
         return cls(found.mean, found.scale, found.clusters, limit)
 
     @classmethod
@@ -149,8 +180,9 @@ class OodDetector:
         return cls(mean, scale, clusters, np.inf)
 
     @classmethod
-    def _cross_fitted(cls, training: Features) -> list[np.ndarray]:
-        """Scores of training images by fits without their groups; of sources that remain large enough."""
+    def _cross_fitted(cls, training: Features) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(scores, sources) of training images by fits without their groups, of sources that remain
+        large enough."""
         from sklearn.model_selection import GroupKFold
 
         folds = min(FOLDS, len(np.unique(training.groups)))
@@ -164,7 +196,7 @@ class OodDetector:
             left_out = left_out[np.isin(training.sources[left_out], usable)]
             if len(kept) and len(left_out):
                 fitted = cls._without_limit(training.at(kept))
-                scores.append(fitted.score(training.values[left_out]))
+                scores.append((fitted.score(training.values[left_out]), training.sources[left_out]))
         return scores
 
     def score(self, features: np.ndarray) -> np.ndarray:
@@ -175,6 +207,7 @@ class OodDetector:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Named float64 arrays, for safetensors."""
         found = {"mean": self.mean, "scale": self.scale, "threshold": np.array([self.threshold])}
+        found["version"] = np.array([VERSION])
         for name, one in self.clusters.items():
             found |= {
                 f"{name}/centre": one.centre,
@@ -189,8 +222,11 @@ class OodDetector:
         """The inverse of :meth:`to_arrays`.
 
         Raises:
-            DataError: arrays missing, of shapes that do not fit, or not finite.
+            DataError: arrays of another version, missing, of shapes that do not fit, or not finite.
         """
+        version = int(arrays["version"][0]) if "version" in arrays else 1
+        if version != VERSION:
+            raise _unusable(f"they are of version {version}, this code reads version {VERSION}")
         names = sorted(key.removesuffix("/centre") for key in arrays if key.endswith("/centre"))
         try:
             clusters = {
@@ -209,6 +245,15 @@ class OodDetector:
         if not usable or not np.isfinite(detector.threshold):
             raise _unusable("a value is not finite")
         return detector
+
+
+def _balanced_quantile(scores: np.ndarray, sources: np.ndarray, quantile: float) -> float:
+    """The smallest score that ``quantile`` of the images do not exceed, each source weighing the same."""
+    _, source, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(scores)
+    held = np.cumsum((1 / counts[source])[order]) / len(counts)
+    # a sum of many fractions may fall short of the quantile by rounding
+    return float(scores[order][np.searchsorted(held, quantile - 1e-9)])
 
 
 def _too_few(what: str, least: int) -> DataError:

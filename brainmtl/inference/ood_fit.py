@@ -32,21 +32,23 @@ def fit_detector(
     Raises:
         DataError: the folder holds none of the training sources, or too few images.
     """
-    from brainmtl.data.manifest import manifest_hash, read_manifest
+    from brainmtl.data.manifest import load_manifest
     from brainmtl.data.selection import select_rows
     from brainmtl.evaluation.selection import check_samples, choose_fold
     from brainmtl.inference.network import Network
 
-    frame = read_manifest(data_dir)
+    manifest = load_manifest(data_dir)
+    frame = manifest.frame
     sources = sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
     if not sources:
         raise DataError(
             f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "
             "data_dir of training, or export with ood=false"
         )
-    if meta.get("manifest_sha256") != manifest_hash(data_dir):
+    same_data = meta.get("manifest_sha256") == manifest.sha256
+    if not same_data:
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
-    fold = choose_fold("auto", data_dir, meta)
+    fold = choose_fold("auto", meta, same_data=same_data)
     runner = Network(model, device, "32")
     features = {}
     for split in ("train", "val"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ from brainmtl.inference.results import (
     ModelInfo,
     VolumeResult,
 )
+from brainmtl.inference.runtimes.choice import check_choice, choose_runtime
 
 if TYPE_CHECKING:
     from brainmtl.inference.operating_point import OperatingPoint
+
+
+LOG = logging.getLogger(__name__)
 
 
 class MultiTaskPredictor:
@@ -34,7 +39,13 @@ class MultiTaskPredictor:
         ConfigError: from every method, for a gate above the threshold or values outside [0, 1].
     """
 
-    def __init__(self, contents: ModelFolder, device: str = "cpu", precision: str = "32") -> None:
+    def __init__(
+        self,
+        contents: ModelFolder,
+        device: str = "cpu",
+        precision: str = "32",
+        runtime: str = "auto",
+    ) -> None:
         config, point = contents.config, contents.operating_point
         channels = contents.model.encoder.in_channels
         if channels != 1:
@@ -42,6 +53,10 @@ class MultiTaskPredictor:
                 f"{contents.path} takes {channels} sequences per slice; pictures and single volumes "
                 "have one: export a model that was trained with one modality"
             )
+        chosen = choose_runtime(
+            contents.model, contents.graphs, runtime=runtime, device=device, precision=precision
+        )
+        LOG.info("runtime: %s", chosen)
         self.info = ModelInfo(
             name=config["name"],
             version=config["version"],
@@ -53,12 +68,13 @@ class MultiTaskPredictor:
             operating_point=point,
             has_ood_check=contents.ood is not None,
             folder=contents.path,
+            runtime=chosen.to_json(),
             card=contents.card,
         )
         # the advice of the card is the one that the evaluation counted
         bands = contents.card.get("bands")
         self._served = Served(
-            network=Network(contents.model, device, precision),
+            network=Network(contents.model, runtime=chosen.runtime),
             ood=contents.ood,
             bands=check_bands(bands) if bands else load_bands(),
             standing=_standing_warnings(self.info),
@@ -71,23 +87,28 @@ class MultiTaskPredictor:
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, *, device: str = "auto", precision: str = "32"
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "32",
+        runtime: str = "auto",
     ) -> MultiTaskPredictor:
         """Load a folder that `python -m brainmtl.export` wrote, every file checked by its hash.
 
         Args:
             device: auto, cpu or cuda.
-            precision: 32 or bf16.
+            precision: 32, bf16 or int8.
+            runtime: auto, eager, compile, onnx or openvino; docs/serving.md says which does what.
+                ``info.runtime`` tells what "auto" has chosen.
 
         Raises:
             DataError: no model folder, or a file in it that is missing, left over, changed or broken.
-            ConfigError: a device or precision that cannot work.
+            ConfigError: a device, precision or runtime that cannot work, as
+                :func:`brainmtl.inference.runtimes.choice.choose_runtime` says.
         """
-        from brainmtl.evaluation.predict import check_options, choose_device
-
-        check_options(1, precision)
-        device = choose_device(device)
-        return cls(read_model_folder(folder), device, precision)
+        device = check_choice(runtime, device, precision)  # before any file is opened
+        return cls(read_model_folder(folder), device, precision, runtime)
 
     def predict_image(
         self,

@@ -72,7 +72,7 @@ def _show(shown: Shown, answer: Mapping[str, Any], model: Mapping[str, Any]) -> 
     if segmentation["mask_png"] is not None:
         pictures["Outline of the mask"] = outlined(shown, segmentation["mask_png"])
     if answer["gradcam_png"] is not None:
-        pictures["Grad-CAM"] = heated(shown, answer["gradcam_png"])
+        pictures["Heat map (LayerCAM)"] = heated(shown, answer["gradcam_png"])
     show_row(pictures)
     _show_metrics(answer)
     if answer["abstained"]:

@@ -36,7 +36,7 @@ def choose_options(model: Mapping[str, Any]) -> Options:
             "The verdict is tumour from this calibrated probability on; not below seg_threshold",
         )
         gradcam = st.checkbox(
-            "Grad-CAM", value=True, help="Show where the classification looked (pictures only)"
+            "Heat map", value=True, help="Show where the classification looked (pictures only)"
         )
         st.caption(
             f"Defaults are the operating point of the model: mask from {point['seg_gate']:.3g}, tumour "

@@ -257,6 +257,9 @@ class ModelCardAnswer(Answer):
     stage: str
     training_sources: list[str]
     operating_point: dict[str, Any]
+    runtime: dict[str, Any] = Field(
+        description="What runs the network, and the timings by which it was chosen, see docs/serving.md"
+    )
     card: dict[str, Any] = Field(description="model_card.json, see docs/evaluation.md")
     disclaimer: str
 

@@ -68,7 +68,7 @@ class Service:
             labels = (info.name, info.version, info.weights_sha256, info.preprocessing_version)
             self.metrics.model.labels(*labels, str(info.synthetic_training).lower()).set(1)
             self.metrics.ready.set(1)
-            LOG.info("serving %s %s (weights %.12s)", *labels[:3])
+            LOG.info("serving %s %s (weights %.12s) by %s", *labels[:3], info.runtime["told"])
 
     def _predictor(self) -> MultiTaskPredictor:
         import torch
@@ -80,6 +80,8 @@ class Service:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)  # in the thread that computes
         folder = self.settings.model_dir or newest_model_folder()
-        predictor = MultiTaskPredictor.from_folder(folder)
+        predictor = MultiTaskPredictor.from_folder(
+            folder, precision=self.settings.precision, runtime=self.settings.runtime
+        )
         warm_up(predictor)
         return predictor

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import ConfigError
+from brainmtl.inference.runtimes import PRECISIONS, RUNTIMES
 
 MEBIBYTE = 1 << 20
 DEFAULT_AUDIT_LOG = PROJECT_ROOT / "outputs" / "serve" / "audit.jsonl"
@@ -24,7 +25,8 @@ class Settings:
 
     ``model_dir`` None means the newest exported folder, ``threads`` None what torch chooses. A
     request body may hold ``max_body_mb`` MiB, and ``queue`` requests may wait for the one that is
-    being computed.
+    being computed. ``runtime`` and ``precision`` are those of
+    :meth:`brainmtl.inference.predictor.MultiTaskPredictor.from_folder`.
     """
 
     model_dir: Path | None = None
@@ -34,6 +36,8 @@ class Settings:
     audit_log: Path = DEFAULT_AUDIT_LOG
     cors_origins: tuple[str, ...] = ()
     threads: int | None = None
+    runtime: str = "auto"
+    precision: str = "32"
 
     @property
     def max_body_bytes(self) -> int:
@@ -63,6 +67,8 @@ class Settings:
                 _origin(o) for o in values.get("CORS_ORIGINS", "").split(",") if o.strip()
             ),
             threads=_number(values, "THREADS", int, 1, 1024, None),
+            runtime=_word(values, "RUNTIME", RUNTIMES, cls.runtime),
+            precision=_word(values, "PRECISION", PRECISIONS, cls.precision),
         )
 
 
@@ -85,6 +91,13 @@ def _number(
         raise ConfigError(
             f"BRAINMTL_{name}={values[name]!r} must be {what} from {low:g} to {high:g}"
         )
+    return value
+
+
+def _word(values: Mapping[str, str], name: str, known: tuple[str, ...], default: str) -> str:
+    value = values.get(name, default)
+    if value not in known:
+        raise ConfigError(f"BRAINMTL_{name}={value!r} is unknown: choose {', '.join(known)}")
     return value
 
 

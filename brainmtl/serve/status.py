@@ -59,6 +59,7 @@ async def model(service: Serving) -> ModelCardAnswer:
         stage=info.stage,
         training_sources=list(info.training_sources),
         operating_point=info.operating_point.to_dict(),
+        runtime=dict(info.runtime),
         card=dict(info.card),
         disclaimer=DISCLAIMER,
     )

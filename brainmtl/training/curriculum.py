@@ -15,7 +15,8 @@ from hydra.utils import instantiate
 
 from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.data.manifest import manifest_hash
+from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.manifest import Manifest, load_manifest
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.files import sha256
@@ -88,24 +89,30 @@ def train(options: Options) -> list[StageResult]:
     run_dir = Path(options["run_dir"])
     init_from = Path(options["init_from"]) if options["init_from"] else None
     _check_start(options, init_from)
+    manifest = load_manifest(options["data"]["data_dir"])
     record = find_record(run_dir)
     if record is not None:
-        require_same(run_dir, record, options, "choose another folder (hydra.run.dir=...)")
-    keys = _stage_keys(options, stages, init_from)
+        remedy = "choose another folder (hydra.run.dir=...)"
+        require_same(run_dir, record, options, remedy, manifest.sha256)
+    keys = _stage_keys(options, stages, init_from, manifest.sha256)
     if record is not None and (finished := _finished_run(run_dir, stages, keys)):
         return finished
-    for stage, key in zip(stages, keys, strict=True):
-        if not (options["reuse_stages"] and finished_stage(key, run_dir)):
-            _check_stage(options, stage)
+    datamodules = {
+        stage.name: _check_stage(options, stage, manifest)
+        for stage, key in zip(stages, keys, strict=True)
+        if not (options["reuse_stages"] and finished_stage(key, run_dir))
+    }
     _point_latest(run_dir)
     results: list[StageResult] = []
     try:
         with run_status(run_dir, [stage.name for stage in stages], run_settings(options)):
-            _begin(run_dir, options, record)
+            _begin(run_dir, options, record, manifest.sha256)
             with team(options, fit_stage):
                 for stage, key in zip(stages, keys, strict=True):
-                    go_on = record is not None
-                    results.append(_take_or_train(options, stage, run_dir, init_from, key, go_on))
+                    go_on, datamodule = record is not None, datamodules.get(stage.name)
+                    results.append(
+                        _take_or_train(options, stage, run_dir, init_from, key, go_on, datamodule)
+                    )
                     init_from = results[-1].best
                     if stage is not stages[-1]:
                         _summarise(options)
@@ -127,11 +134,13 @@ def _check_start(options: Options, init_from: Path | None) -> None:
             check_fit(model, start["state_dict"], f"init_from={init_from}")
 
 
-def _check_stage(options: Options, stage: StageConfig) -> None:
+def _check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> MultiTaskDataModule:
     """Build what a stage trains and trains with, so that no later stage fails after hours."""
-    module = make_module(options, stage, make_datamodule(options, stage))
+    datamodule = make_datamodule(options, stage, manifest)
+    module = make_module(options, stage, datamodule)
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
+    return datamodule
 
 
 def _finished_run(
@@ -144,22 +153,25 @@ def _finished_run(
     return [] if None in found else found
 
 
-def _begin(run_dir: Path, options: Options, record: Record | None) -> None:
+def _begin(run_dir: Path, options: Options, record: Record | None, manifest_sha256: str) -> None:
     if record is not None:
         for path in run_dir.rglob(".tmp-*"):  # what a killed process was writing
             path.unlink(missing_ok=True)
         if changed := changed_surroundings(record):
             log.warning("%s goes on in other surroundings (%s)", run_dir, show(changed))
-    write_record(run_dir, options, command(), overrides())
+    write_record(run_dir, options, command(), overrides(), manifest_sha256)
 
 
 def _stage_keys(
-    options: Options, stages: Sequence[StageConfig], init_from: Path | None
+    options: Options,
+    stages: Sequence[StageConfig],
+    init_from: Path | None,
+    manifest_sha256: str,
 ) -> list[str]:
     origin = sha256(init_from) if init_from else "scratch"
     keys: list[str] = []
     for stage in stages:
-        keys.append(stage_key(options, stage, keys[-1] if keys else origin))
+        keys.append(stage_key(options, stage, keys[-1] if keys else origin, manifest_sha256))
     return keys
 
 
@@ -170,6 +182,7 @@ def _take_or_train(
     init_from: Path | None,
     key: str,
     go_on: bool,
+    datamodule: MultiTaskDataModule | None,
 ) -> StageResult:
     directory = run_dir / stage.name
     with ExitStack() as stack:
@@ -179,7 +192,7 @@ def _take_or_train(
         if result is None and options["reuse_stages"]:
             result = reused_stage(key, stage, directory, run_dir)
         if result is None:
-            result = run_stage(options, stage, directory, init_from, key, go_on)
+            result = run_stage(options, stage, directory, init_from, key, go_on, datamodule)
         if result.reused_from is None:
             remember_stage(key, directory, run_dir)
     return result
@@ -195,7 +208,7 @@ def _summarise(options: Options) -> None:
         log.warning("%s has no summary", options["run_dir"], exc_info=True)
 
 
-def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
+def stage_key(options: Options, stage: StageConfig, origin: str, manifest_sha256: str) -> str:
     """SHA-256 over all that decides a stage's weights; ``origin`` stands for its initial weights."""
     deciding = {name: options[name] for name in DECIDING}
     # lambda_cls and the balance weigh two tasks against each other, and the adversary is at work
@@ -208,7 +221,7 @@ def stage_key(options: Options, stage: StageConfig, origin: str) -> str:
     deciding |= {
         "stage": vars(stage),
         "origin": origin,
-        "manifest": manifest_hash(options["data"]["data_dir"]),
+        "manifest": manifest_sha256,
         "versions": [__version__, PREPROCESSING_VERSION],
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=list).encode()).hexdigest()

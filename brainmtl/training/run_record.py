@@ -34,8 +34,10 @@ def comparable(options: Options) -> Options:
     return found
 
 
-def identity(options: Options) -> Record:
+def identity(options: Options, manifest_sha256: str | None = None) -> Record:
     """What must be the same when a run goes on: configuration, data, initial weights, version.
+
+    ``manifest_sha256``: of the data, where it is known already.
 
     Raises:
         DataError: data or initial weights are not there.
@@ -48,14 +50,20 @@ def identity(options: Options) -> Record:
         raise DataError(f"init_from={init_from}: no such checkpoint")
     return {
         "config": comparable(options),
-        "manifest_sha256": manifest_hash(options["data"]["data_dir"]),
+        "manifest_sha256": manifest_sha256 or manifest_hash(options["data"]["data_dir"]),
         "init_from_sha256": sha256(init_from) if init_from else None,
         "preprocessing_version": PREPROCESSING_VERSION,
         "brainmtl_version": __version__,
     }
 
 
-def write_record(run_dir: Path, options: Options, command: str | None, words: list[str]) -> None:
+def write_record(
+    run_dir: Path,
+    options: Options,
+    command: str | None,
+    words: list[str],
+    manifest_sha256: str | None = None,
+) -> None:
     """Write ``run.json`` of a run that begins, or note in it that the run goes on."""
     attempt = {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -67,7 +75,7 @@ def write_record(run_dir: Path, options: Options, command: str | None, words: li
     found = find_record(run_dir)
     if found is None:
         about = {"overrides": words, "seeds": {"seed": options["seed"]}}
-        found = {**identity(options), **about, "attempts": []}
+        found = {**identity(options, manifest_sha256), **about, "attempts": []}
     write_json(run_dir / RUN, found | {"attempts": [*found["attempts"], attempt]})
 
 
@@ -77,13 +85,19 @@ def find_record(run_dir: Path) -> Record | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def require_same(run_dir: Path, record: Record, options: Options, remedy: str) -> None:
+def require_same(
+    run_dir: Path,
+    record: Record,
+    options: Options,
+    remedy: str,
+    manifest_sha256: str | None = None,
+) -> None:
     """Refuse to go on with a run under other conditions.
 
     Raises:
         ConfigError: each difference as ``key: old -> new``.
     """
-    now = identity(options)
+    now = identity(options, manifest_sha256)
     found = differences(record["config"], now["config"])
     for name in (
         "manifest_sha256",

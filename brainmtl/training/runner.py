@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from brainmtl.data.datamodule import MultiTaskDataModule
-from brainmtl.data.manifest import source_hashes
+from brainmtl.data.manifest import Manifest, source_hashes
 from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.files import write_json
@@ -48,12 +48,19 @@ class StageResult:
     reused_from: str | None = None
 
 
-def make_datamodule(options: Options, stage: StageConfig) -> MultiTaskDataModule:
-    """The datamodule of a stage, checked: every role that the stage needs has training samples."""
+def make_datamodule(
+    options: Options, stage: StageConfig, manifest: Manifest | None = None
+) -> MultiTaskDataModule:
+    """The datamodule of a stage, checked: every role that the stage needs has training samples.
+
+    ``manifest``: of the data folder, where it was loaded already.
+    """
     with own_words():
-        datamodule = instantiate(
-            options["data"], **stage.loader, augmentation=_augmentation(options)
+        make = instantiate(
+            options["data"], **stage.loader, augmentation=_augmentation(options), _partial_=True
         )
+    # Not through Hydra, which would copy every row.
+    datamodule = make(manifest=manifest)
     datamodule.setup("fit")
     if not datamodule.val_names:
         raise ConfigError(
@@ -80,6 +87,7 @@ def run_stage(
     init_from: Path | None,
     key: str,
     go_on: bool = False,
+    datamodule: MultiTaskDataModule | None = None,
 ) -> StageResult:
     """Train one stage into ``directory`` and write its ``stage.json``.
 
@@ -88,6 +96,7 @@ def run_stage(
         init_from: checkpoint that all weights start from, or None.
         key: hash of everything that decides the result, stored for reuse.
         go_on: from the newest checkpoint in ``directory``, if it has one.
+        datamodule: of :func:`make_datamodule`, where the stage was checked with it.
 
     Raises:
         ConfigError, DataError: before training; NonFiniteLossError: during it.
@@ -96,8 +105,8 @@ def run_stage(
     with _text_log(directory / "train.log"):
         state = find_state(directory / "checkpoints") if go_on else None
         job = (options, stage, directory, init_from, state)
-        share(job)
-        module, checkpoint = fit_stage(*job)
+        share(job)  # without the datamodule: other processes, on other machines too, read their own
+        module, checkpoint = fit_stage(*job, datamodule)
         return _finish(module, stage, directory, checkpoint, key)
 
 
@@ -107,11 +116,12 @@ def fit_stage(
     directory: Path,
     init_from: Path | None,
     state: State | None,
+    datamodule: MultiTaskDataModule | None = None,
 ) -> tuple[MultiTaskModule, StageCheckpoint]:
     """Train one stage, in every process of a run alike; only the leading one writes."""
     silence_lightning()
     pl.seed_everything(options["seed"], workers=True, verbose=False)
-    datamodule = make_datamodule(options, stage)
+    datamodule = datamodule or make_datamodule(options, stage)
     start = read_checkpoint(init_from) if init_from else None
     module = make_module(options, stage, datamodule, start["brainmtl"] if start else None)
     if start is not None:

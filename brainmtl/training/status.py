@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from brainmtl.errors import ConfigError
 from brainmtl.files import write_json
 from brainmtl.training.locks import held, is_held
+from brainmtl.training.run_record import RUN
 
 STATUS, LOCK = "status.json", ".lock"
 Status = dict[str, Any]
@@ -65,12 +66,21 @@ def _only_here(run_dir: Path) -> Iterator[None]:
 def record_failure(
     run_dir: Path, error: Exception, stages: Sequence[str], settings: dict[str, Any]
 ) -> None:
-    """Write into ``status.json`` that a run failed, with an error that the user can read."""
+    """Write into ``status.json`` that a run failed, with an error that the user can read.
+
+    A folder that holds another run, or one that goes on, keeps what that one says of itself: it is
+    why this run was refused.
+    """
     values = _begun(stages, settings)
     path = run_dir / STATUS
+    if is_held(run_dir / LOCK):
+        return
     if path.is_file():  # what the training has recorded, unless it is of an earlier attempt
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        values |= earlier if earlier["overrides"] == values["overrides"] else {}
+        if earlier["overrides"] == values["overrides"]:
+            values |= earlier
+        elif (run_dir / RUN).is_file():
+            return
     _end(run_dir, values, "failed", f"{type(error).__name__}: {error}")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from hydra.utils import get_class
 
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.training.precision import resolve_accelerator
@@ -54,9 +55,10 @@ def team_size(options: Options) -> int:
             "model.norm=batch on several CPU processes: torch synchronises batch norm on GPUs alone; "
             "use model.norm=group, or trainer=cpu"
         )
-    if options["balance"]["_target_"].endswith("PCGrad"):
+    balance = get_class(options["balance"]["_target_"])
+    if not balance.several_devices:
         raise ConfigError(
-            "balance=pcgrad takes the backward pass from the code that averages gradients over "
+            f"balance={balance.__name__.lower()} takes the backward pass from the code that averages gradients over "
             "devices: use trainer.devices=1, or another balance"
         )
     if dist.is_torchelastic_launched() and nodes * local != int(os.environ["WORLD_SIZE"]):

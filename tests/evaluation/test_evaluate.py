@@ -15,6 +15,7 @@ import tiny
 import torch
 from PIL import Image
 from sklearn import metrics as reference
+from support import count_calls
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.samples import read_reference, read_sample, write_sample
@@ -330,8 +331,12 @@ def test_sample_that_does_not_fit_the_checkpoint(what: str, model: Any, tmp_path
         evaluate(path, folder, sources=["kaggle"])
 
 
-def test_sources_may_be_chosen(checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_sources_may_be_chosen(
+    checkpoint: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for = count_calls(monkeypatch, "brainmtl.data.manifest._existing")
     found = evaluate(checkpoint, data_dir, tmp_path, sources=["lgg"], figures=False)
+    assert looked_for == [data_dir]  # a manifest of a million rows is not read twice
     assert set(found["metrics"]) == {"lgg"}
     assert not (tmp_path / "figures").exists() and not (tmp_path / "masks").exists()
     with pytest.raises(ConfigError, match=r"\['x'\]"):

@@ -1,4 +1,4 @@
-"""Grad-CAM maps in the gallery: one picture more per case, on the image that they belong to."""
+"""Heat maps in the gallery: one picture more per case, on the image that they belong to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def drawn(path: Path, images: tuple[int, ...], reference: bool, heat: Any) -> np
     panels = [Panel("title", tuple(str(next(names)) for _ in range(n))) for n in images]
     predictions = [prediction(k, reference) for k in range(sum(images))]
     ((caption, found),) = draw(panels, predictions, "brats", path, heat)
-    assert ("Grad-CAM" in caption) == (heat is not None)
+    assert ("LayerCAM" in caption) == (heat is not None)
     with Image.open(found) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)
 

@@ -1,4 +1,4 @@
-"""Grad-CAM against an implementation with hooks, analytic cases, and use from anywhere."""
+"""LayerCAM against an implementation with hooks, analytic cases, and use from anywhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import Delaunay
+from torch import nn
 from torch.nn import functional as F
 
 from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
 from brainmtl.errors import ConfigError
-from brainmtl.inference.gradcam import gradcam, gradcam_from_features, head_mask, heat_shares
+from brainmtl.inference.gradcam import head_mask, heat_shares, layercam, layercam_from_features
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 from brainmtl.models.multitask import pad_to_multiple
 
@@ -28,21 +29,21 @@ def small_model(**options: object) -> MultiTaskModel:
 
 
 def with_hooks(model: MultiTaskModel, images: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM as most people write it: hooks on the layer, backward through the whole model."""
+    """LayerCAM as most people write it: hooks on the layer, backward through the whole model."""
     kept: dict[str, torch.Tensor] = {}
 
     def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
         output.retain_grad()
         kept["activation"] = output
 
-    handle = model.encoder.gradcam_layer.register_forward_hook(keep)
+    handle = model.encoder.blocks[-2].register_forward_hook(keep)
     maps = []
     for image in images:
         logits = model(image[None].clone().requires_grad_(True), do_seg=False).cls
         logits[0, 1].backward()
         activation, gradient = kept["activation"][0], kept["activation"].grad[0]
-        coarse = torch.einsum("k,kij->ij", gradient.mean(dim=(1, 2)), activation).clamp(min=0)
-        scale = model.encoder.size_multiple
+        coarse = torch.einsum("kij,kij->ij", gradient.clamp(min=0), activation)
+        scale = model.encoder.size_multiple // 2
         fine = F.interpolate(coarse[None, None], scale_factor=scale, mode="bilinear")[0, 0]
         fine = fine[: image.shape[-2], : image.shape[-1]].detach()
         maps.append(fine / fine.max() if fine.max() > 0 else fine)
@@ -58,13 +59,14 @@ def with_hooks(model: MultiTaskModel, images: torch.Tensor) -> torch.Tensor:
         {},
         {"stem": "space_to_depth", "norm": "group"},
         {"norm": "instance", "in_channels": 2, "num_classes": 3},
+        {"norm": "group", "pool": "avg_max"},
     ],
-    ids=["batch", "folded group", "instance"],
+    ids=["batch", "folded group", "instance", "maxima"],
 )
 def test_equals_the_implementation_with_hooks(size: tuple[int, int], options: dict) -> None:
     model = small_model(**options)
     images = torch.randn(3, model.encoder.in_channels, *size)
-    found = gradcam(model, images)
+    found = layercam(model, images)
     assert found.shape == (3, *size) and found.dtype == torch.float32
     assert not found.requires_grad
     torch.testing.assert_close(found, with_hooks(model, images), rtol=1e-4, atol=1e-5)
@@ -73,44 +75,52 @@ def test_equals_the_implementation_with_hooks(size: tuple[int, int], options: di
 
 def test_some_map_is_not_empty() -> None:
     """Else the comparison above would compare zeros."""
-    maps = gradcam(small_model(), torch.randn(16, 1, 32, 32))
+    maps = layercam(small_model(), torch.randn(16, 1, 32, 32))
     assert (maps.amax(dim=(1, 2)) == 1).any()
     assert set(maps.amax(dim=(1, 2)).tolist()) <= {0.0, 1.0}
 
 
-def hand_made(weight: float) -> MultiTaskModel:
-    """A head whose tumour logit is ``weight`` times the mean of channel 0."""
-    model = small_model().requires_grad_(False)
+def hand_made(weight: float, pool: str = "avg") -> MultiTaskModel:
+    """A last block that hands channels on, and a head whose tumour logit is ``weight`` times the
+    mean of channel 0 (``pool`` "avg") or its maximum ("avg_max")."""
+    model = small_model(pool=pool).requires_grad_(False)
+    handing_on = nn.Conv2d(8, 16, kernel_size=1, bias=False).requires_grad_(False)
+    handing_on.weight.copy_(torch.eye(16, 8)[..., None, None])
+    model.encoder.blocks[-1] = handing_on
     first, last = model.head.layers[0], model.head.layers[3]
     for parameter in (*first.parameters(), *last.parameters()):
         parameter.zero_()
-    first.weight[0, 0] = 1.0
+    first.weight[0, 16 if pool == "avg_max" else 0] = 1.0
     last.weight[1, 0] = weight
     return model
 
 
-def test_a_head_of_one_channel_shows_that_channel() -> None:
-    features = torch.rand(2, 16, 8, 8) + 0.1
-    expected = F.interpolate(features[:, :1], scale_factor=4, mode="bilinear")[:, 0]
+def test_a_head_of_one_channel_shows_that_channel_where_the_pooling_took_it_from() -> None:
+    features = torch.rand(2, 8, 16, 16) + 0.1
+    first = features[:, :1]
+    taken = first == F.interpolate(F.max_pool2d(first, 2), scale_factor=2)
+    expected = F.interpolate(first * taken, scale_factor=2, mode="bilinear")[:, 0]
     expected = expected / expected.amax(dim=(1, 2), keepdim=True)
-    torch.testing.assert_close(gradcam_from_features(hand_made(2.0), features, (32, 32)), expected)
-    cropped = gradcam_from_features(hand_made(2.0), features, (29, 30))
+    torch.testing.assert_close(layercam_from_features(hand_made(2.0), features, (32, 32)), expected)
+    cropped = layercam_from_features(hand_made(2.0), features, (29, 30))
     again = expected[:, :29, :30]
     torch.testing.assert_close(cropped, again / again.amax(dim=(1, 2), keepdim=True))
 
 
-def test_one_hot_cell_is_hot_where_it_lies() -> None:
-    features = torch.zeros(1, 16, 8, 8)
-    features[0, 0, 2, 5] = 3.0
-    heat = gradcam_from_features(hand_made(1.0), features, (32, 32))[0]
-    rows, columns = torch.nonzero(heat == heat.max(), as_tuple=True)
-    assert set((rows // 4).tolist()) == {2} and set((columns // 4).tolist()) == {5}
-    assert heat[:4].sum() == 0
+def test_under_a_maximum_only_its_place_counts() -> None:
+    """Where Grad-CAM, with the mean of the gradient, would show all of the channel."""
+    features = torch.rand(1, 8, 16, 16)
+    features[0, 0, 4, 11] = 1.5
+    heat = layercam_from_features(hand_made(1.0, "avg_max"), features, (32, 32))[0]
+    expected = torch.zeros(1, 1, 16, 16)
+    expected[0, 0, 4, 11] = 1.0
+    expected = F.interpolate(expected, scale_factor=2, mode="bilinear")[0, 0]
+    torch.testing.assert_close(heat, expected / expected.max())
 
 
 @pytest.mark.parametrize("weight", [-2.0, 0.0])
 def test_what_speaks_against_tumour_gives_zeros(weight: float) -> None:
-    heat = gradcam_from_features(hand_made(weight), torch.rand(2, 16, 8, 8), (32, 32))
+    heat = layercam_from_features(hand_made(weight), torch.rand(2, 8, 16, 16), (32, 32))
     assert torch.equal(heat, torch.zeros(2, 32, 32))
 
 
@@ -129,9 +139,9 @@ def test_nothing_of_the_model_changes_whatever_the_caller_is_inside_of(
     images = torch.randn(2, 1, 24, 24)
     reference = with_hooks(small_model(), images)
     with around():
-        found = gradcam(model, images)
+        found = layercam(model, images)
         features = model.encoder(pad_to_multiple(images, model.encoder.size_multiple))
-        from_features = gradcam_from_features(model, features[-1], (24, 24))
+        from_features = layercam_from_features(model, features[-2], (24, 24))
     torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(from_features, found)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -143,10 +153,10 @@ def test_images_made_in_inference_mode_and_a_leaf_of_the_caller() -> None:
     model = small_model()
     with torch.inference_mode():
         images = torch.randn(2, 1, 32, 32)
-    gradcam(model, images)
-    features = torch.rand(1, 16, 8, 8, requires_grad=True)
+    layercam(model, images)
+    features = torch.rand(1, 8, 16, 16, requires_grad=True)
     kept = features.detach().clone()
-    gradcam_from_features(model, features, (32, 32))
+    layercam_from_features(model, features, (32, 32))
     assert features.grad is None and torch.equal(features, kept)
 
 
@@ -154,25 +164,25 @@ def test_a_model_made_in_inference_mode_cannot_be_explained() -> None:
     with torch.inference_mode():
         model = create_multi_task_model(base_filters=4, depth=2, hidden_dim=8).eval()
     with pytest.raises(RuntimeError, match="nference tensors"):
-        gradcam(model, torch.randn(1, 1, 32, 32))
+        layercam(model, torch.randn(1, 1, 32, 32))
 
 
 def test_autocast_of_the_caller_reaches_the_encoder_alone() -> None:
     model = small_model(norm="group")
     images = torch.randn(4, 1, 32, 32)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        features = model.encoder(images)[-1]
-        found = gradcam(model, images)
+        features = model.encoder(images)[-2]
+        found = layercam(model, images)
     assert features.dtype == torch.bfloat16 and found.dtype == torch.float32
-    torch.testing.assert_close(found, gradcam_from_features(model, features.float(), (32, 32)))
+    torch.testing.assert_close(found, layercam_from_features(model, features.float(), (32, 32)))
 
 
 def test_threads_share_one_model() -> None:
     model = small_model().requires_grad_(False)
     batches = [torch.randn(2, 1, 32, 32) for _ in range(24)]
-    alone = [gradcam(model, images) for images in batches]
+    alone = [layercam(model, images) for images in batches]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda images: gradcam(model, images), batches))
+        together = list(pool.map(lambda images: layercam(model, images), batches))
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(one, other)
     assert hooks_of(model) == 0
@@ -181,12 +191,12 @@ def test_threads_share_one_model() -> None:
 def test_training_mode_and_wrong_shapes_are_refused() -> None:
     model = small_model()
     with pytest.raises(ConfigError, match="in_channels=1"):
-        gradcam(model, torch.randn(1, 2, 32, 32))
+        layercam(model, torch.randn(1, 2, 32, 32))
     for size in [(33, 32), (32, 0)]:
         with pytest.raises(ValueError, match="do not fit"):
-            gradcam_from_features(model, torch.rand(1, 16, 8, 8), size)
+            layercam_from_features(model, torch.rand(1, 8, 16, 16), size)
     with pytest.raises(ValueError, match="eval"):
-        gradcam(model.train(), torch.randn(1, 1, 32, 32))
+        layercam(model.train(), torch.randn(1, 1, 32, 32))
 
 
 def disc(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> np.ndarray:
@@ -199,6 +209,7 @@ def test_shares_are_areas_where_the_heat_is_even() -> None:
     head[5:15, 5:15], tumour[6:8, 6:11] = True, True
     shares = heat_shares(np.ones((20, 20)), head, tumour)
     assert shares.outside_head == pytest.approx(300 / 400)
+    assert shares.half_area == pytest.approx(0.5)
     assert shares.inside_tumour == pytest.approx(10 / 400)
     assert shares.pointing_hit is False  # the maximum lies everywhere
 
@@ -207,16 +218,25 @@ def test_pointing_game_and_shares_by_hand() -> None:
     heat = np.array([[0.0, 0.5], [1.0, 0.5]])
     tumour = np.array([[False, False], [True, False]])
     shares = heat_shares(heat, np.array([[True, False], [True, True]]), tumour)
-    assert shares == (pytest.approx(0.25), pytest.approx(0.5), True)
+    assert shares == (pytest.approx(0.25), pytest.approx(1 / 3), pytest.approx(0.5), True)
     assert heat_shares(heat, tumour, np.roll(tumour, 1, axis=1)).pointing_hit is False
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 5.0, 40.0])
+def test_half_area_against_a_search_over_all_areas(sharpness: float) -> None:
+    rng = np.random.default_rng(1)
+    heat, head = rng.random((20, 20)) ** sharpness, disc((20, 20), (9, 10), 7)
+    inside = sorted(heat[head], reverse=True)
+    enough = [n for n in range(1, len(inside) + 1) if sum(inside[:n]) >= sum(inside) / 2 - 1e-9]
+    assert heat_shares(heat, head).half_area == pytest.approx(enough[0] / len(inside))
 
 
 def test_shares_that_are_not_defined_are_none() -> None:
     heat, mask = np.ones((4, 4)), np.ones((4, 4), bool)
-    assert heat_shares(0 * heat, mask, mask) == (None, None, None)
-    assert heat_shares(heat, mask) == (0.0, None, None)
-    assert heat_shares(heat, mask, ~mask) == (0.0, None, None)
-    assert heat_shares(heat, ~mask, mask) == (1.0, 1.0, True)
+    assert heat_shares(0 * heat, mask, mask) == (None, None, None, None)
+    assert heat_shares(heat, mask) == (0.0, 0.5, None, None)
+    assert heat_shares(heat, mask, ~mask) == (0.0, 0.5, None, None)
+    assert heat_shares(heat, ~mask, mask) == (1.0, None, 1.0, True)
 
 
 def test_shares_refuse_what_is_no_heat() -> None:

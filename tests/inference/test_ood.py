@@ -12,9 +12,19 @@ from not_mri import pictures
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
+from brainmtl.data.preprocess import BACKGROUND_VALUE
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import DataError
-from brainmtl.inference.ood import EXTRA_SHRINKAGE, Cluster, Features, OodDetector, pool
+from brainmtl.inference.ood import (
+    EDGES,
+    EXTRA_SHRINKAGE,
+    INTENSITIES,
+    Cluster,
+    Features,
+    OodDetector,
+    image_statistics,
+    pool,
+)
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 
@@ -70,6 +80,18 @@ def test_nearest_source_counts_and_the_limit_is_the_quantile() -> None:
     np.testing.assert_allclose(detector.score(others), np.min(wanted, axis=0), rtol=1e-6)
 
 
+def test_every_source_of_validation_weighs_the_same_in_the_limit() -> None:
+    training = labelled(features(120, 6), ["a"] * 60 + ["b"] * 60)
+    near, far = features(400, 6, seed=1), 1.6 * features(20, 6, seed=2)
+    validation = labelled(np.concatenate([near, far]), ["a"] * 400 + ["b"] * 20)
+    detector = OodDetector.fit(training, validation, 0.9)
+    refused = detector.score(validation.values) > detector.threshold
+    shares = refused[:400].mean(), refused[400:].mean()
+    assert np.mean(shares) == pytest.approx(0.1, abs=0.05) and shares[1] > shares[0]
+    pooled = np.quantile(detector.score(validation.values), 0.9)
+    assert detector.threshold > pooled, "of all images together the many would decide"
+
+
 def test_few_patients_of_validation_move_the_limit_out() -> None:
     """Slices of a patient resemble each other: four patients do not show where a fifth may lie."""
     rng = np.random.default_rng(0)
@@ -121,7 +143,7 @@ def test_arrays_there_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["mean", "c/axes", "c/rest", "threshold", "nan", "shape", "none"]
+    "change", ["mean", "c/axes", "c/rest", "threshold", "version", "nan", "shape", "none"]
 )
 def test_broken_arrays_are_data_errors(change: str) -> None:
     arrays = OodDetector.fit(
@@ -141,10 +163,26 @@ def test_broken_arrays_are_data_errors(change: str) -> None:
 
 def test_pooled_features() -> None:
     maps = [torch.rand(3, 2, 8, 8), torch.rand(3, 5, 4, 4), torch.rand(3, 9, 2, 2)]
-    found = pool(maps)
-    assert found.shape == (3, 14) and found.dtype == np.float64
+    images = np.random.default_rng(0).normal(size=(3, 2, 32, 32)).astype(np.float32)
+    found = pool(maps, images)
+    assert found.shape == (3, 14 + 2 * 10) and found.dtype == np.float64
     wanted = [f(m.numpy(), axis=(2, 3)) for m in maps[:2] for f in (np.mean, np.std)]
-    np.testing.assert_allclose(found**2, np.concatenate(wanted, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found[:, :14] ** 2, np.concatenate(wanted, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(found[:, 14:], [image_statistics(image) for image in images])
+
+
+def test_image_statistics_against_numpy_on_every_pixel() -> None:
+    """Only every second pixel is looked at; on smooth structures that changes little."""
+    rows, columns = np.indices((256, 256)) / 256
+    plane = np.sin(9 * rows) * np.cos(7 * columns) + rows
+    head = (rows - 0.5) ** 2 + (columns - 0.5) ** 2 < 0.16
+    image = np.where(head, plane, BACKGROUND_VALUE).astype(np.float32)
+    edges = np.hypot(*np.gradient(image))[head]
+    wanted = [*np.quantile(plane[head], INTENSITIES), *np.quantile(edges, EDGES[:2])]
+    found = image_statistics(np.stack([image, np.full_like(image, BACKGROUND_VALUE)]))
+    np.testing.assert_allclose(found[:9], wanted, atol=0.02)
+    assert found[9] > 0.5, "the rim of the head is an edge"
+    assert found.shape == (20,) and not found[10:].any()
 
 
 def test_pictures_that_are_no_mri_are_refused(predictor: MultiTaskPredictor) -> None:
@@ -172,4 +210,4 @@ def test_hardly_any_image_of_the_test_split_is_refused(
         detector.score(network.encode(images[k : k + 16]).pooled) for k in range(0, len(images), 16)
     ]
     refused = np.concatenate(scores) > detector.threshold
-    assert refused.mean() <= 0.02, f"{refused.sum()} of {len(refused)}"
+    assert refused.mean() <= 0.05, f"{refused.sum()} of {len(refused)}"

@@ -23,7 +23,7 @@ from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import forward
 from brainmtl.inference import calibration
-from brainmtl.inference.gradcam import gradcam
+from brainmtl.inference.gradcam import head_mask, layercam
 from brainmtl.inference.images import HEAT_LIMIT, predict_jobs, read_job
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import OperatingPoint
@@ -57,8 +57,10 @@ def photos(
             found.append(folder / f"{case}_{k}.png")
             plane = 255 * volume[:, :, k] / volume.max()
             Image.fromarray(plane.astype(np.uint8)).save(found[-1])
-    assert len(found) >= 17, "more than the network takes at once"
-    return found
+    # The check for unlike images, fitted on a handful of phantoms, refuses some slices of others.
+    judged = [path for path in found if not predictor.predict_image(path).abstained]
+    assert len(judged) >= 17, "more than the network takes at once"
+    return judged
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_answers_are_those_of_evaluation(predictor: MultiTaskPredictor, photos: 
         assert found.segmentation.mask.dtype == np.uint8
         assert found.segmentation.area_px == mask.sum()
         assert found.segmentation.area_mm2 is None, "a photograph states no spacing"
-        heat = prepared.geometry.to_plane(gradcam(model, image)[0].numpy())
+        heat = prepared.geometry.to_plane(layercam(model, image)[0].numpy())
         np.testing.assert_allclose(found.gradcam, heat, atol=1e-5)
         assert found.gradcam.shape == (height, width) and found.gradcam.dtype == np.float32
         assert found.band["low"] <= found.probability <= found.band["high"]
@@ -361,25 +363,34 @@ def test_a_mask_without_the_label_is_explained(
     assert any("although the picture is not called tumour" in text for text in found.warnings)
 
 
-def test_heat_outside_the_head_is_a_warning(own: MultiTaskPredictor, photos: list[Path]) -> None:
-    """With the head taken away from the map, all heat lies outside."""
+@pytest.mark.parametrize("where", ["corner", "everywhere"])
+@pytest.mark.parametrize("called", [True, False])
+def test_heat_that_tells_nothing_of_the_brain_is_a_warning(
+    own: MultiTaskPredictor, photos: list[Path], where: str, called: bool
+) -> None:
     job = read_job(photos[0])
     network = own._served.network
-    heat = np.zeros((1, 256, 256), np.float32)
-    heat[0, :6, :6] = 1.0  # a corner, which is background in a framed head
+    heat = np.ones((1, 256, 256), np.float32)
+    if where == "corner":
+        heat[0, 6:], heat[0, :, 6:] = 0.0, 0.0  # background in a framed head
 
-    class Cornered:
-        model, device, precision = network.model, network.device, network.precision
+    class Heated:
+        model, runtime = network.model, network.runtime
         encode, decode = staticmethod(network.encode), staticmethod(network.decode)
 
         @staticmethod
         def gradcam(encoded: object, chosen: object) -> np.ndarray:
             return heat
 
-    served = replace(own._served, network=Cornered())
-    (found,) = predict_jobs(served, [job], own.info.operating_point, include_gradcam=True)
-    assert found.heat_outside_head == pytest.approx(1.0) and HEAT_LIMIT < 1
-    assert any("100% of the Grad-CAM heat lies outside the head" in text for text in found.warnings)
+    served = replace(own._served, network=Heated())
+    point = replace(own.info.operating_point, seg_gate=0.0, threshold=1e-6 if called else 1 - 1e-9)
+    (found,) = predict_jobs(served, [job], point, include_gradcam=True)
+    outside = 1.0 if where == "corner" else 1 - head_mask(job.prepared.image).mean()
+    assert found.heat_outside_head == pytest.approx(outside)
+    told = " ".join(found.warnings)
+    words = f"{outside:.0%} of the heat map lies outside the head"
+    assert (words in told) is (called and outside > HEAT_LIMIT)
+    assert ("half of its heat is spread over 50% of the head" in told) is (where == "everywhere")
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (40, 90), (256, 256), (512, 700)])

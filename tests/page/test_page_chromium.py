@@ -155,7 +155,7 @@ def test_picture(page: Page, api: httpx.Client, picture: bytes) -> None:
     assert np.asarray(Image.open(io.BytesIO(mask))).shape == (96, 80)
     told = json.loads(download(page, "Answer (JSON)"))
     assert told["tumour_probability"] == pytest.approx(answer["tumour_probability"])
-    page.get_by_text("Grad-CAM").first.click()
+    page.get_by_text("Heat map").first.click()
     settled(page)
     assert image_widths(page) == [250, 250]
     no_error(page)

@@ -30,6 +30,8 @@ def test_all_variables() -> None:
             "BRAINMTL_AUDIT_LOG": "/var/log/audit.jsonl",
             "BRAINMTL_CORS_ORIGINS": "https://a.example, http://localhost:8501,",
             "BRAINMTL_THREADS": "2",
+            "BRAINMTL_RUNTIME": "onnx",
+            "BRAINMTL_PRECISION": "int8",
         }
     )
     assert found == Settings(
@@ -40,6 +42,8 @@ def test_all_variables() -> None:
         audit_log=Path("/var/log/audit.jsonl"),
         cors_origins=("https://a.example", "http://localhost:8501"),
         threads=2,
+        runtime="onnx",
+        precision="int8",
     )
     assert found.max_body_bytes == 2**19
 
@@ -53,6 +57,8 @@ def test_all_variables() -> None:
         ("QUEUE", "-1"),
         ("QUEUE", "1.5"),
         ("THREADS", "0"),
+        ("RUNTIME", "tensorrt"),
+        ("PRECISION", "16"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example/"),
     ],

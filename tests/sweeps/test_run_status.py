@@ -14,7 +14,7 @@ import pytest
 
 from brainmtl.errors import ConfigError
 from brainmtl.sweeps.overview import overview
-from brainmtl.training.status import read_status, run_status
+from brainmtl.training.status import read_status, record_failure, run_status
 
 CHILD = """
 import sys, time
@@ -57,6 +57,16 @@ def test_a_killed_run_is_interrupted_and_not_running(tmp_path: Path) -> None:
     child.stdout.close()
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"
     assert read_status(tmp_path)["state"] == "interrupted"
+
+
+def test_a_refusal_is_not_written_over_a_run_that_goes_on(tmp_path: Path) -> None:
+    refused = ConfigError("another process trains into this folder")
+    with run_status(tmp_path, ["joint"], {}):
+        before = (tmp_path / "status.json").read_bytes()
+        record_failure(tmp_path, refused, ["joint"], {})
+        assert (tmp_path / "status.json").read_bytes() == before
+    record_failure(tmp_path, refused, ["joint"], {})
+    assert read_status(tmp_path)["state"] == "failed"
 
 
 def test_hundreds_of_runs_are_read_in_a_moment(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def test_key_of_a_one_task_stage_is_that_of_every_strategy(
     for overrides in ((), (f"balance={balance}", "adversary=source")):
         options = train_options(phantom_dir, tmp_path, *overrides)
         stages = stage_configs(options["stage"], options["loader"])
-        keys.append({stage.name: stage_key(options, stage, "scratch") for stage in stages})
+        keys.append(
+            {stage.name: stage_key(options, stage, "scratch", "0" * 64) for stage in stages}
+        )
     same = {name: keys[0][name] == keys[1][name] for name in keys[0]}
     assert same == {"seg_warmup": True, "cls_head": True, "joint": False}
 
@@ -87,7 +89,7 @@ def test_key_of_joint_depends_on_the_strategy(phantom_dir: Path, tmp_path: Path)
     for balance in BALANCES:
         options = train_options(phantom_dir, tmp_path, "stage=joint", f"balance={balance}")
         (stage,) = stage_configs(options["stage"], options["loader"])
-        keys.add(stage_key(options, stage, "scratch"))
+        keys.add(stage_key(options, stage, "scratch", "0" * 64))
     assert len(keys) == len(BALANCES)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import train_options
+from support import count_calls, train_options
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.training.checkpoints import load_model, read_checkpoint
@@ -102,11 +102,14 @@ def test_sweep_over_lambda_trains_one_task_stages_once(
 
 
 def test_same_seed_same_weights_other_seed_other_weights(
-    run: list[StageResult], phantom_dir: Path
+    run: list[StageResult], phantom_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a manifest that is read once, however many want to know of it."""
     outputs = run[0].directory.parents[1]
     overrides = ("stage=seg_warmup", "reuse_stages=false", "model.norm=batch")
+    looked_for = count_calls(monkeypatch, "brainmtl.data.manifest._existing")
     same = train(train_options(phantom_dir, outputs / "same", *overrides))
+    assert looked_for == [str(phantom_dir)]
     other = train(train_options(phantom_dir, outputs / "other", *overrides, "seed=1"))
     assert not _moved(_weights(run[0], "last"), _weights(same[0], "last"))
     assert _moved(_weights(run[0], "last"), _weights(other[0], "last"))
@@ -177,5 +180,5 @@ def test_stage_key_of_the_warm_up(
     for overrides in ((), (override,)):
         options = train_options(phantom_dir, tmp_path, *overrides)
         stage = stage_configs(options["stage"], options["loader"])[0]
-        keys.append(stage_key(options, stage, "scratch"))
+        keys.append(stage_key(options, stage, "scratch", "0" * 64))
     assert (keys[0] == keys[1]) is same

@@ -104,6 +104,21 @@ def test_a_run_that_goes_on_or_has_ended_is_not_resumed(interrupted: Path, data_
         expand([*words, "resume=true"])
 
 
+def test_a_refused_job_leaves_the_folder_of_another_run_alone(
+    interrupted: Path, data_dir: Path
+) -> None:
+    """A sweep into a folder where another run lies: refused, and nothing said in its name."""
+    sweep = interrupted.parent.with_name("sweep")
+    shutil.copytree(interrupted, sweep / "0")
+    before = (sweep / "0/status.json").read_bytes()
+    end = train_py("-m", *OPTIONS, f"data_dir={data_dir}", "seed=7", f"hydra.sweep.dir={sweep}")
+    assert end.code == 1
+    assert "was begun under other conditions (" in end.out and "seed: 0 -> 7)" in end.out
+    assert "missing: 0 " in end.err
+    assert (sweep / "0/status.json").read_bytes() == before
+    assert read_status(sweep / "0")["state"] == "interrupted"
+
+
 def test_other_data_are_refused(interrupted: Path, data_dir: Path) -> None:
     manifest = data_dir / "manifest.csv"
     kept = manifest.read_bytes()

@@ -55,11 +55,19 @@ def compare(
     """
     if resamples < 100:
         raise ConfigError(f"resamples={resamples} must be at least 100: the default is {RESAMPLES}")
-    chains = load_chains(runs, split)
+    found = _compared(load_chains(runs, split), {"resamples": resamples, "seed": seed})
+    out_dir = Path(out_dir) if out_dir else Path(runs[0]) / f"comparison_{found['split']}"
+    write_json(out_dir / "comparison.json", found)
+    drawn = draw_tradeoff(found, out_dir / "tradeoff.png")
+    write_text(out_dir / "comparison.md", comparison_report(found, drawn))
+    return {"comparison": found, "out_dir": out_dir}
+
+
+def _compared(chains: Sequence[Sequence[Evaluation]], options: Options) -> dict[str, Any]:
+    """comparison.json: every source by itself, then what holds over all of them."""
     evaluations = [evaluation for chain in chains for evaluation in chain]
     shared, warnings = shared_cases(evaluations)
     warnings += _data_warnings(evaluations)
-    options = {"resamples": resamples, "seed": seed}
     pairs = _pairs(chains)
     sources = {
         source: {
@@ -70,7 +78,7 @@ def compare(
     }
     n_tests = _adjust(sources.values())
     warnings += nothing_shown(sources, n_tests)
-    found = {
+    return {
         "split": evaluations[0].run["split"],
         **options,
         "evaluations": [_provenance(evaluation) for evaluation in evaluations],
@@ -80,11 +88,6 @@ def compare(
         "warnings": warnings,
         "remarks": _remarks(evaluations),
     }
-    out_dir = Path(out_dir) if out_dir else Path(runs[0]) / f"comparison_{found['split']}"
-    write_json(out_dir / "comparison.json", found)
-    drawn = draw_tradeoff(found, out_dir / "tradeoff.png")
-    write_text(out_dir / "comparison.md", comparison_report(found, drawn))
-    return {"comparison": found, "out_dir": out_dir}
 
 
 def _pairs(chains: Sequence[Sequence[Evaluation]]) -> list[tuple[int, int]]:

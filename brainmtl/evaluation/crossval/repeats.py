@@ -8,6 +8,7 @@ from typing import Any
 
 from brainmtl.evaluation.metrics import mean_sd
 from brainmtl.files import write_json, write_text
+from brainmtl.markdown import markdown_table
 
 FIGURES = {
     "segmentation.per_patient.dice": "Dice per patient",
@@ -67,17 +68,16 @@ def _markdown(found: Sequence[dict[str, Any]], table: dict[str, dict[str, dict[s
         "Mean and SD over repeats: how far seeds and splits move a figure. Intervals over patients are "
         "in the reports of the repeats.",
         "",
-        "| Source | Figure | Mean | SD | Lowest | Highest | n |",
-        "|---|---|---:|---:|---:|---:|---:|",
     ]
+    rows = []
     for source, figures in table.items():
         for key, values in figures.items():
             if values["n"]:
-                cells = (_number(values[name]) for name in ("mean", "sd", "low", "high"))
+                cells = [_number(values[name]) for name in ("mean", "sd", "low", "high")]
                 title = FIGURES[key]
-                lines.append(
-                    f"| {names.get(source, source)} | {title} | {' | '.join(cells)} | {values['n']} |"
-                )
+                rows.append([names.get(source, source), title, *cells, str(values["n"])])
+    heads = ("Source", "Figure", "Mean", "SD", "Lowest", "Highest", "n")
+    lines += markdown_table(heads, rows, text=(0, 1))
     return "\n".join([*lines, "", *(f"- {repeat['out_dir']}" for repeat in found), ""])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainmtl.evaluation.report.text import fraction, number
+from brainmtl.markdown import markdown_table
 
 SHOWN_LEVELS = (3, 5)
 HOW_TO_READ = (
@@ -59,35 +60,31 @@ def _curves(corruptions: Mapping[str, Any], values: Mapping[str, Any]) -> list[s
     clean = values["clean"]
     columns = {key: title for key, title in COLUMNS.items() if clean[key] is not None}
     levels = [f"level {level}" for level in SHOWN_LEVELS]
-    header = [f"{title}, {name}" for title in columns.values() for name in ("clean", *levels)]
-    header += [f"Calls flipped, {name}" for name in levels]
-    lines = [
-        f"| Corruption (level {' / '.join(map(str, SHOWN_LEVELS))}) | {' | '.join(header)} |",
-        f"|---|{'---:|' * len(header)}",
-    ]
+    heads = [f"Corruption (level {' / '.join(map(str, SHOWN_LEVELS))})"]
+    heads += [f"{title}, {name}" for title in columns.values() for name in ("clean", *levels)]
+    heads += [f"Calls flipped, {name}" for name in levels]
+    rows = []
     for name, corruption in corruptions.items():
         shown = [values["corruptions"][name][level - 1] for level in SHOWN_LEVELS]
         strengths = " / ".join(f"{corruption['parameters'][k - 1]:g}" for k in SHOWN_LEVELS)
         cells = [number(found[key]) for key in columns for found in (clean, *shown)]
         cells += [_flips(found) for found in shown]
         title = f"{corruption['title']}, {corruption['unit']} ({strengths})"
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return lines
+        rows.append([title, *cells])
+    return markdown_table(heads, rows)
 
 
 def _checks(titles: Mapping[str, str], found: Mapping[str, Any]) -> list[str]:
-    lines = [
-        "| Check | dP mean | dP 95th percentile | dP max | Calls flipped | Dice mean "
-        "| Dice 5th percentile | Dice min | n masks |",
-        f"|---|{'---:|' * 8}",
-    ]
+    heads = ["Check", "dP mean", "dP 95th percentile", "dP max", "Calls flipped", "Dice mean"]
+    heads += ["Dice 5th percentile", "Dice min", "n masks"]
+    rows = []
     for name, title in titles.items():
         change, masks = found[name]["probability_change"], found[name]["mask_dice"]
         cells = [number(change[key]) for key in ("mean", "p95", "max")]
         cells += [_flips(found[name])]
         cells += [number(masks[key]) for key in ("mean", "p5", "min")]
-        lines.append(f"| {title} | {' | '.join(cells)} | {masks['n']} |")
-    return lines
+        rows.append([title, *cells, str(masks["n"])])
+    return markdown_table(heads, rows)
 
 
 def _flips(found: Mapping[str, Any]) -> str:

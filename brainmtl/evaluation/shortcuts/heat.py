@@ -1,4 +1,4 @@
-"""Where the classification looks: shares of the Grad-CAM heat outside the head and in the tumour."""
+"""Where the classification looks: shares of the heat of LayerCAM outside the head and in the tumour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from brainmtl.evaluation.metrics import ratio
 from brainmtl.evaluation.shortcuts.images import at_most, sample_batches
-from brainmtl.inference.gradcam import gradcam, head_mask, heat_shares
+from brainmtl.inference.gradcam import head_mask, heat_shares, layercam
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def heat_report(
     lines: list[dict[str, Any]] = []
     if wanted.any():
         part = at_most(test[wanted], limit)
-        for batch in sample_batches(data_dir, part, text="Grad-CAM", progress=progress):
+        for batch in sample_batches(data_dir, part, text="heat maps", progress=progress):
             lines += _lines(model, *batch, called)
     return {
         source: {
@@ -60,7 +60,7 @@ def _lines(
 
     device = next(model.parameters()).device
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).to(device)
-    maps = gradcam(model, images).cpu().numpy()
+    maps = layercam(model, images).cpu().numpy()
     lines = []
     for row, sample, heat in zip(rows, samples, maps, strict=True):
         tumour = None if sample.mask is None or not sample.mask.any() else sample.mask > 0

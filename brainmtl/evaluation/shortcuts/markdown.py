@@ -61,10 +61,10 @@ BLANKED = (
     "still calls many outlines tumour judges by shape or by source."
 )
 HEAT = (
-    "Grad-CAM weighs the features of the last layer by their effect on the tumour logit. In brackets "
-    "is what a map without preference would have. The maps are coarse (16x16 or 32x32), so that heat "
-    "spills over outlines, and a map inside the tumour does not prove that the tumour was the reason. "
-    "The pointing game counts how often the hottest point lies in the tumour."
+    "LayerCAM weighs the features above the bottleneck, each at its place, by their effect on the tumour "
+    "logit. In brackets is what a map without preference would have. The maps are coarse (16x16 or "
+    "32x32), so that heat spills over outlines, and a map inside the tumour does not prove that the "
+    "tumour was the reason. The pointing game counts how often the hottest point lies in the tumour."
 )
 UNSEEN = (
     "A source that the model was never trained on cannot be recognised, so its figures hold no "

@@ -65,43 +65,45 @@ def shortcut_section(
     if limit < 12:
         raise ConfigError(f"limit={limit} images per source must be at least 12")
     train = train[~train["group"].astype(str).isin(set(test["group"].astype(str)))]
-    few = max(1, round(ALTERED_SHARE * limit))
+    few = {"limit": max(1, round(ALTERED_SHARE * limit)), "progress": progress}
+    common = {"seed": seed, "progress": progress}
     lines: list[dict[str, Any]] = []
 
-    def probe() -> dict[str, Any]:
-        parts = (at_most(train, limit), at_most(test, round(TEST_SHARE * limit)))
-        features = (
-            probe_features(model, data_dir, part, seed=seed, progress=progress) for part in parts
-        )
-        return probe_report(*features)
-
     def baselines() -> dict[str, Any]:
-        lines.extend(baseline_lines(data_dir, train, test, seed=seed, progress=progress))
+        lines.extend(baseline_lines(data_dir, train, test, **common))
         return summarise_baselines(lines, rows)
-
-    def background() -> dict[str, Any]:
-        return background_report(
-            model,
-            data_dir,
-            test,
-            rows,
-            run["operating_point"],
-            limit=few,
-            seed=seed,
-            progress=progress,
-        )
 
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "association": lambda: label_source_association(train, test),
-        "probe": probe,
+        "probe": lambda: _probe(model, data_dir, train, test, limit, common),
         "baselines": baselines,
-        "background": background,
-        "heat": lambda: heat_report(model, data_dir, test, rows, limit=few, progress=progress),
+        "background": lambda: background_report(
+            model, data_dir, test, rows, run["operating_point"], seed=seed, **few
+        ),
+        "heat": lambda: heat_report(model, data_dir, test, rows, **few),
         "unseen": lambda: unseen_report(pd.concat([train, test]), result, run),
     }
-    section: dict[str, Any] = {"options": {"limit": limit, "seed": seed}, "seconds": {}}
+    options = {"limit": limit, "seed": seed}
+    return {"options": options, **_timed(steps), "baseline_lines": lines}
+
+
+def _probe(
+    model: MultiTaskModel,
+    data_dir: str | Path,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    limit: int,
+    common: Mapping[str, Any],
+) -> dict[str, Any]:
+    parts = (at_most(train, limit), at_most(test, round(TEST_SHARE * limit)))
+    return probe_report(*(probe_features(model, data_dir, part, **common) for part in parts))
+
+
+def _timed(steps: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, Any]:
+    """What every step returns, and under ``seconds`` how long it took."""
+    found: dict[str, Any] = {"seconds": {}}
     for name, step in steps.items():
         start = time.perf_counter()
-        section[name] = step()
-        section["seconds"][name] = round(time.perf_counter() - start, 1)
-    return section | {"baseline_lines": lines}
+        found[name] = step()
+        found["seconds"][name] = round(time.perf_counter() - start, 1)
+    return found

@@ -36,7 +36,10 @@ class Balance(nn.Module):
     """Base of the strategies; in use only where a stage trains both tasks.
 
     Whatever it learns or counts is a parameter or a buffer, and so in every checkpoint.
+    ``several_devices``: whether gradients are averaged over devices, as ``loss.backward()`` does it.
     """
+
+    several_devices = True
 
     def weigh(self, parts: LossParts) -> LossParts:
         """The parts with the total that this strategy makes of them; called once per step."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from brainmtl.errors import ConfigError
 from brainmtl.training.balance.base import Balance, Step, flat_gradient
 from brainmtl.training.losses import LossParts
 
@@ -24,17 +23,14 @@ class PCGrad(Balance):
     so that the step is left out. Costs a second backward pass through the encoder.
     """
 
+    several_devices = False
+
     def weigh(self, parts: LossParts) -> LossParts:
         """The parts as they are: lambda_cls is in the total, and so in the gradients."""
         return parts
 
     def backward(self, loss: Tensor, step: Step) -> None:
         """Gradients of every task by itself, corrected on ``step.shared``, into ``.grad``."""
-        if torch.distributed.is_initialized():
-            raise ConfigError(
-                "balance=pcgrad takes the backward pass from the code that averages gradients over"
-                " devices: use trainer.devices=1, or another balance"
-            )
         if len(step.losses) < 2 or not step.shared:
             loss.backward()
             return

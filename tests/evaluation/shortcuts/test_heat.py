@@ -1,4 +1,4 @@
-"""Means of the Grad-CAM shares against a direct computation, and images that enter no mean."""
+"""Means of the heat shares against a direct computation, and images that enter no mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from planted import Spec, new_model, parts, said, trained_model, write_folder
 
 from brainmtl.data.samples import read_sample
 from brainmtl.evaluation.shortcuts.heat import heat_report
-from brainmtl.inference.gradcam import gradcam, head_mask, heat_shares
+from brainmtl.inference.gradcam import head_mask, heat_shares, layercam
 
 
 def test_means_against_a_direct_computation(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_means_against_a_direct_computation(tmp_path: Path) -> None:
     flat = []
     for row, probability in zip(test.itertuples(), probabilities, strict=True):
         sample = read_sample(tmp_path / row.path)
-        heat = gradcam(model, torch.from_numpy(sample.image[None]))[0].numpy()
+        heat = layercam(model, torch.from_numpy(sample.image[None]))[0].numpy()
         mask = sample.mask > 0 if sample.mask.any() else None
         shares = heat_shares(heat, head_mask(sample.image), mask)
         if probability >= 0.5:

@@ -1,0 +1,83 @@
+"""A checkpoint and the rows that it is evaluated on, found and checked to fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.data.manifest import display_name, load_manifest
+from brainmtl.evaluation import selection
+from brainmtl.files import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainmtl.models.multitask import MultiTaskModel
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is evaluated on what.
+
+    ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the folder,
+    with the splits of ``fold``, and ``test`` those of ``split``.
+    """
+
+    ckpt: Path
+    model: MultiTaskModel
+    meta: dict[str, Any]
+    data_dir: Path
+    manifest_sha256: str
+    split: str
+    fold: int | None
+    frame: pd.DataFrame
+    test: pd.DataFrame
+
+    @property
+    def same_data(self) -> bool:
+        """Whether the folder is the one of training, as it was then."""
+        return self.meta.get("manifest_sha256") == self.manifest_sha256
+
+    def provenance(self) -> dict[str, Any]:
+        """The first part of run.json."""
+        synthetic = self.test.groupby(self.test["source"].astype(str))["synthetic"].max()
+        return {
+            "checkpoint": str(self.ckpt),
+            "checkpoint_sha256": sha256(self.ckpt),
+            "stage": self.meta.get("stage"),
+            "split": self.split,
+            "fold": self.fold,
+            "folds": None,
+            "data_dir": str(self.data_dir),
+            "manifest_sha256": self.manifest_sha256,
+            "training_manifest_sha256": self.meta.get("manifest_sha256"),
+            "training_sources": list(self.meta.get("sources") or []),
+            "synthetic_training": bool(self.meta.get("synthetic_training")),
+            "preprocessing_version": self.meta["preprocessing_version"],
+            "display_names": {
+                source: display_name(source, bool(flag)) for source, flag in synthetic.items()
+            },
+        }
+
+
+def choose_subject(
+    ckpt: Path,
+    data_dir: Path,
+    split: str,
+    sources: Sequence[str] | None,
+    fold: int | str | None,
+) -> Subject:
+    """Load a checkpoint and choose its rows; arguments and errors as of ``evaluate``."""
+    selection.require_prepared(data_dir)
+    model, meta = selection.load_checkpoint(ckpt)
+    manifest = load_manifest(data_dir)
+    same_data = meta.get("manifest_sha256") == manifest.sha256
+    if not same_data:
+        selection.check_unchanged(manifest.frame, data_dir, meta)
+    fold = selection.choose_fold(fold, meta, same_data=same_data)
+    frame = selection.read_frame(data_dir, sources, fold, manifest=manifest.frame)
+    test = selection.select_rows(frame, split, data_dir)
+    selection.check_samples(test, data_dir, meta)
+    return Subject(ckpt, model, meta, data_dir, manifest.sha256, split, fold, frame, test)

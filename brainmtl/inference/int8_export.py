@@ -1,0 +1,139 @@
+"""The ONNX graphs in int8: static quantisation after training, and what it costs in quality.
+
+Weights and activations of convolutions become 8-bit integers with a scale each, activations by the
+range that they have on training images (Jacob et al. 2018, "Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference"); norms and the head stay float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmtl.errors import DataError
+from brainmtl.inference.runtimes.graphs import IMAGE, NAMES, level_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime
+
+# Of training, spread evenly over the sources. The ranges of activations hardly change beyond.
+CALIBRATION_IMAGES = 120
+QUANTISED = ("Conv", "ConvTranspose")
+
+
+def calibration_images(data_dir: Path, meta: Mapping[str, Any]) -> list[np.ndarray]:
+    """Prepared training images (C, 256, 256) by which activations get their ranges.
+
+    Args:
+        data_dir: prepared folder that holds sources of training.
+        meta: the checkpoint's description.
+
+    Raises:
+        DataError: the folder holds no training images of the sources of training.
+    """
+    from brainmtl.data.samples import read_sample
+
+    rows = training_rows(data_dir, meta, "train", CALIBRATION_IMAGES)
+    return [read_sample(data_dir / path).image for path in rows["path"]]
+
+
+def export_int8(folder: Path, images: Sequence[np.ndarray]) -> None:
+    """Write the int8 graphs beside the float32 ones in ``folder``, calibrated on ``images``."""
+    from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime
+
+    runtime = OnnxRuntime({name: (folder / name).read_bytes() for name in NAMES["32"]})
+    feeds = zip(*(_encoded(runtime, image) for image in images), strict=True)
+    for source, target, own in zip(NAMES["32"], NAMES["int8"], feeds, strict=True):
+        _quantise(folder / source, folder / target, own)
+
+
+def training_rows(
+    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None
+) -> pd.DataFrame:
+    """Rows of a split, as the checkpoint's training saw it, of the sources of training, cases together.
+
+    ``limit`` is of all images, spread evenly over sources, labels and groups.
+
+    Raises:
+        DataError: there are none.
+    """
+    from brainmtl.data.manifest import load_manifest
+    from brainmtl.data.selection import select_rows
+    from brainmtl.evaluation.selection import check_samples, choose_fold
+
+    manifest = load_manifest(data_dir)
+    frame = manifest.frame
+    sources = sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
+    same_data = meta.get("manifest_sha256") == manifest.sha256
+    fold = choose_fold("auto", dict(meta), same_data=same_data)
+    each = None if limit is None else max(1, limit // max(1, len(sources)))
+    rows = frame.iloc[select_rows(frame, sources, [split], fold, each)]
+    if rows.empty:
+        raise DataError(
+            f"{data_dir} has no images of split {split} of the sources of training "
+            f"({meta.get('sources')}), which int8=true needs: give the data_dir of training"
+        )
+    check_samples(rows, data_dir, dict(meta))
+    return rows.sort_values(["source", "case_id", "position"], kind="stable")
+
+
+def _encoded(
+    runtime: OnnxRuntime, image: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What both graphs take for one prepared image (C, H, W)."""
+    import torch
+
+    batch = np.ascontiguousarray(image[None])
+    features, _ = runtime.encode(torch.from_numpy(batch))
+    named = zip(level_names(len(features)), features, strict=True)
+    return {IMAGE: batch}, {name: level.numpy() for name, level in named}
+
+
+def _quantise(source: Path, target: Path, feeds: Sequence[dict[str, np.ndarray]]) -> None:
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._feeds = iter(feeds)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as workspace, _quiet():
+        fused = Path(workspace) / source.name  # batch norms in their convolutions
+        quant_pre_process(str(source), str(fused), skip_symbolic_shape=True)
+        quantize_static(
+            str(fused),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser gives advice on what was decided here, on the root logger."""
+    before = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(before)

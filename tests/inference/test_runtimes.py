@@ -1,0 +1,298 @@
+"""Every runtime says what eager PyTorch in float32 says; what "auto" takes; what cannot work and why."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from brainmtl.config import CONF_DIR
+from brainmtl.errors import ConfigError
+from brainmtl.inference.gradcam import layercam
+from brainmtl.inference.network import Network
+from brainmtl.inference.onnx_export import export_onnx
+from brainmtl.inference.runtimes.base import Runtime
+from brainmtl.inference.runtimes.choice import TOLERANCES, best_of, choose_runtime, fastest
+from brainmtl.inference.runtimes.eager import Eager
+from brainmtl.models import MultiTaskModel, create_multi_task_model
+
+TOLERANCE = TOLERANCES["32"]
+BY_GRAPHS = ("onnx", "openvino")
+Graphs = Mapping[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MultiTaskModel, Graphs]:
+    """(the default network, its graphs)."""
+    folder = tmp_path_factory.mktemp("graphs")
+    torch.manual_seed(0)
+    model = instantiate(OmegaConf.load(CONF_DIR / "model" / "unet_2m_quarter.yaml")).eval()
+    export_onnx(model, folder)
+    return model, read_graphs(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[MultiTaskModel, Graphs]:
+    """The same of a network that answers in a millisecond."""
+    folder = tmp_path_factory.mktemp("tiny_graphs")
+    torch.manual_seed(0)
+    model = create_multi_task_model(base_filters=4, depth=2, norm="group", hidden_dim=8).eval()
+    export_onnx(model, folder)
+    return model, read_graphs(folder)
+
+
+def read_graphs(folder: Path) -> Graphs:
+    return {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+
+
+def network_by(
+    name: str, exported: tuple[MultiTaskModel, Graphs], precision: str = "32"
+) -> Network:
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="pip install 'brainmtl[openvino]'")
+    model, graphs = exported
+    chosen = choose_runtime(model, graphs, runtime=name, device="cpu", precision=precision)
+    assert chosen.runtime.name == name and not chosen.measured_ms
+    return Network(model, runtime=chosen.runtime)
+
+
+def images(batch: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    plain = rng.standard_normal((batch, 1, 256, 256), dtype=np.float32)
+    return plain + 3 * rng.standard_normal((batch, 1, 1, 1), dtype=np.float32)
+
+
+def probabilities(model: MultiTaskModel, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By the model itself, operation by operation."""
+    with torch.no_grad():
+        output = model(torch.from_numpy(batch))
+    return output.cls.softmax(1)[:, 1].numpy(), output.seg.sigmoid()[:, 0].numpy()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("name", ["eager", *BY_GRAPHS])
+def test_answers_are_those_of_the_model(
+    name: str, batch: int, exported: tuple[MultiTaskModel, Graphs]
+) -> None:
+    network, own = network_by(name, exported), images(batch)
+    expected, pixels = probabilities(exported[0], own)
+    encoded = network.encode(own)
+    np.testing.assert_allclose(encoded.probability, expected, atol=TOLERANCE)
+    assert batch == 1 or np.ptp(expected) > 3 * TOLERANCE, "answers that are alike show nothing"
+    chosen = [batch - 1, 0] if batch > 1 else [0]
+    np.testing.assert_allclose(network.decode(encoded, chosen), pixels[chosen], atol=TOLERANCE)
+    heat = layercam(exported[0], torch.from_numpy(own[chosen])).numpy()
+    assert heat.max() == 1
+    np.testing.assert_allclose(network.gradcam(encoded, chosen), heat, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["eager", *BY_GRAPHS])
+def test_flipped_views_are_averaged(name: str, exported: tuple[MultiTaskModel, Graphs]) -> None:
+    network, own = network_by(name, exported), images(3, seed=1)
+    plain, mirrored = (
+        probabilities(exported[0], np.ascontiguousarray(view)) for view in (own, own[..., ::-1])
+    )
+    encoded = network.encode(own, "flip")
+    np.testing.assert_allclose(encoded.probability, (plain[0] + mirrored[0]) / 2, atol=TOLERANCE)
+    expected = (plain[1] + mirrored[1][..., ::-1]) / 2
+    np.testing.assert_allclose(network.decode(encoded, [2]), expected[[2]], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["eager", *BY_GRAPHS])
+def test_threads_share_a_runtime(name: str, tiny: tuple[MultiTaskModel, Graphs]) -> None:
+    network = network_by(name, tiny)
+    batches = [images(1 + seed % 4, seed) for seed in range(24)]
+
+    def answer(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        encoded = network.encode(batch)
+        return encoded.probability, network.decode(encoded, range(len(batch)))
+
+    alone = [answer(batch) for batch in batches]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(answer, batches))
+    for own, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(own[0], expected[0], atol=1e-6)
+        np.testing.assert_allclose(own[1], expected[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_bfloat16_is_near_and_not_the_same(name: str, tiny: tuple[MultiTaskModel, Graphs]) -> None:
+    network, own = network_by(name, tiny, "bf16"), images(3)
+    expected, pixels = probabilities(tiny[0], own)
+    encoded = network.encode(own)
+    found = network.decode(encoded, range(3))
+    assert 0 < np.abs(found - pixels).max() < 0.02
+    np.testing.assert_allclose(encoded.probability, expected, atol=0.02)
+
+
+def test_compiled_answers_are_those_of_the_model(tiny: tuple[MultiTaskModel, Graphs]) -> None:
+    network = network_by("compile", tiny)
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for batch in (1, 3, 16):
+        own = images(batch)
+        expected, pixels = probabilities(tiny[0], own)
+        encoded = network.encode(own)
+        np.testing.assert_allclose(encoded.probability, expected, atol=TOLERANCE)
+        chosen = list(range(0, batch, 2))
+        np.testing.assert_allclose(network.decode(encoded, chosen), pixels[chosen], atol=TOLERANCE)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled, (
+        "what a request needs is compiled before"
+    )
+
+
+def test_compile_without_a_compiler(
+    tiny: tuple[MultiTaskModel, Graphs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor.config
+    from torch._inductor.utils import fresh_cache
+
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    torch._dynamo.reset()
+    with fresh_cache(), pytest.raises(ConfigError, match=r"compile: .* C\+\+ compiler"):
+        choose_runtime(*tiny, runtime="compile", device="cpu")
+    torch._dynamo.reset()
+
+
+def test_memory_does_not_grow_with_the_sizes_of_batches(
+    exported: tuple[MultiTaskModel, Graphs],
+) -> None:
+    network = network_by("onnx", exported)
+
+    def all_sizes() -> int:
+        for batch in (1, 16, 5, 9, 2, 13):
+            encoded = network.encode(images(batch))
+            network.decode(encoded, range(batch))
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * 4096
+
+    all_sizes()
+    before = all_sizes()
+    for _ in range(2):
+        after = all_sizes()
+    assert after - before < 50 * 2**20
+
+
+class Delayed(Eager):
+    """A runtime that is slower than another by a known time, or says something else."""
+
+    def __init__(self, model: MultiTaskModel, name: str, seconds: float, shift: float = 0) -> None:
+        super().__init__(model)
+        self.name, self._seconds, self._shift = name, seconds, shift
+
+    def encode(self, batch: Tensor) -> tuple[list[Tensor], Tensor]:
+        time.sleep(self._seconds)
+        features, logits = super().encode(batch)
+        return features, logits + self._shift
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shifts", "expected"),
+    [
+        ((0.5, 0, 0.5), (0, 0, 0), "second"),
+        ((0.5, 0.5, 0), (0, 0, 0), "third"),
+        ((0, 0.5, 0.5), (0, 0, 0), "first"),
+        ((0.5, 0, 0.1), (0, 10 * TOLERANCE, 0), "third"),
+        ((0.1, 0, 0.8), (0, float("nan"), 0), "first"),
+    ],
+)
+def test_auto_takes_the_fastest_that_agrees(
+    tiny: tuple[MultiTaskModel, Graphs],
+    seconds: Sequence[float],
+    shifts: Sequence[float],
+    expected: str,
+) -> None:
+    names = ("first", "second", "third")
+    candidates: list[Runtime] = [
+        Delayed(tiny[0], *own) for own in zip(names, seconds, shifts, strict=True)
+    ]
+    choice = fastest(candidates, channels=1)
+    assert choice.runtime.name == expected
+    for name, own, shift in zip(names, seconds, shifts, strict=True):
+        assert (name in choice.measured_ms) is (shift == 0)
+        assert shift != 0 or choice.measured_ms[name] >= 1000 * own
+    told = str(choice)
+    assert told.startswith(expected) and f"first {choice.measured_ms['first']:.1f} ms" in told
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"), [(8.9, "second"), (9.1, "first"), (10.0, "first"), (11.0, "first")]
+)
+def test_a_small_gain_is_not_worth_other_digits(second: float, expected: str) -> None:
+    assert best_of({"first": 10.0, "second": second, "third": 12.0}) == expected
+
+
+def test_auto_without_graphs_is_eager_and_measures_nothing(
+    tiny: tuple[MultiTaskModel, Graphs],
+) -> None:
+    choice = choose_runtime(tiny[0], {}, device="cpu")
+    assert choice.runtime.name == "eager" and not choice.measured_ms
+
+
+def test_auto_measures_what_is_there(
+    tiny: tuple[MultiTaskModel, Graphs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "onnxruntime")
+    choice = choose_runtime(*tiny, device="cpu")
+    assert set(choice.measured_ms) == {"eager", "onnx"}
+    assert 0 <= choice.differences["onnx"] <= TOLERANCE
+    assert choice.to_json()["name"] in ("eager", "onnx")
+    assert choose_runtime(*tiny, device="cpu", precision="bf16").runtime.name == "eager"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "tensorrt"}, "runtime=tensorrt is unknown: choose auto, eager"),
+        ({"precision": "16"}, "precision=16 is unknown: choose 32, bf16, int8"),
+        ({"runtime": "eager", "precision": "int8"}, "use runtime=onnx, openvino or auto"),
+        ({"runtime": "compile", "precision": "int8"}, "use runtime=onnx, openvino or auto"),
+        ({"runtime": "onnx", "precision": "bf16"}, "cannot compute in bfloat16"),
+        ({"runtime": "onnx", "precision": "int8"}, "onnx=true int8=true data_dir=DIR"),
+        ({"runtime": "auto", "precision": "int8"}, "onnx=true int8=true data_dir=DIR"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    options: dict[str, str], message: str, tiny: tuple[MultiTaskModel, Graphs]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose_runtime(*tiny, **options)
+
+
+@pytest.mark.parametrize("runtime", BY_GRAPHS)
+def test_a_folder_without_graphs_names_the_export(
+    runtime: str, tiny: tuple[MultiTaskModel, Graphs]
+) -> None:
+    with pytest.raises(ConfigError, match=r"encoder_head\.onnx .* brainmtl\.export .* onnx=true"):
+        choose_runtime(tiny[0], {}, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "package", "extra"),
+    [("onnx", "onnxruntime", "export"), ("openvino", "openvino", "openvino")],
+)
+def test_a_missing_package_names_the_extra(
+    runtime: str,
+    package: str,
+    extra: str,
+    tiny: tuple[MultiTaskModel, Graphs],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"{package}: pip install 'brainmtl\[{extra}\]'"):
+        choose_runtime(*tiny, runtime=runtime)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without CUDA")
+def test_cuda_without_cuda(tiny: tuple[MultiTaskModel, Graphs]) -> None:
+    for runtime in ("auto", "eager", "onnx"):
+        with pytest.raises(ConfigError, match="no CUDA device"):
+            choose_runtime(*tiny, runtime=runtime, device="cuda")
