@@ -36,7 +36,10 @@ HOT = calibration.TEMPERATURE_RANGE[1]  # takes P close to 0.5
 
 @pytest.fixture(scope="module")
 def photos(
-    raw_dir: Path, phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    raw_dir: Path,
+    phantom_dir: Path,
+    predictor: MultiTaskPredictor,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> list[Path]:
     """Photographs of the test split as their files, and slices of its volumes as PNG."""
     rows = quick_model.rows_of(phantom_dir, "test", "phantom_kaggle")
