@@ -8,6 +8,7 @@ rounds to float16 itself, so a stored image is bit-equal to a freshly prepared o
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ import numpy as np
 from brainmtl.data.geometry import SliceGeometry
 from brainmtl.errors import DataError
 from brainmtl.files import atomic_path
+
+# NumPy reads headers with ast.literal_eval, which in Python 3.11 fails in one thread when the collector
+# lets another one into it: "SystemError: AST constructor recursion depth mismatch".
+_READING = threading.Lock()
 
 
 @dataclass
@@ -106,7 +111,7 @@ def _save(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
 def load_arrays(path: str | Path, leave_out: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` as stored; :class:`DataError` names the file when it is broken."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with _READING, np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if name not in leave_out}
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: the folder changed since it was prepared") from error

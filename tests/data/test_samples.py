@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +116,23 @@ def test_broken_samples_are_errors_that_name_the_file(tmp_path: Path, kind: str)
     path = broken(tmp_path / f"{kind}.npz", kind)
     with pytest.raises(DataError, match=rf"{kind}\.npz"):
         read_sample(path)
+
+
+def test_one_thread_at_a_time_parses_a_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once may end in a SystemError (Python 3.11), too rarely to be waited for."""
+    write_sample(tmp_path / "a.npz", np.zeros((1, 256, 256)), 0, None, {})
+    parse, inside, most = ast.literal_eval, [], []
+
+    def slow(text: str) -> object:
+        inside.append(text)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return parse(text)
+
+    monkeypatch.setattr(ast, "literal_eval", slow)
+    with ThreadPoolExecutor(4) as pool:
+        samples = list(pool.map(read_sample, [tmp_path / "a.npz"] * 20))
+    assert len(samples) == 20 and len(most) >= 60 and max(most) == 1
