@@ -392,7 +392,7 @@ def test_heat_that_tells_nothing_of_the_brain_is_a_warning(
     assert found.heat_outside_head == pytest.approx(outside)
     told = " ".join(found.warnings)
     words = f"{outside:.0%} of the heat map lies outside the head"
-    assert (words in told) is (called and outside > HEAT_LIMIT)
+    assert (words in told) is bool(called and outside > HEAT_LIMIT)
     assert ("half of its heat is spread over 50% of the head" in told) is (where == "everywhere")
 
 
