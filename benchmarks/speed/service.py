@@ -1,4 +1,4 @@
-"""The predictor as it is served: alone or in a batch, with Grad-CAM, first and tenth call."""
+"""The predictor as it is served: alone or in a batch, with heat map, first and tenth call."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _network_rows(section: str, device: str, precision: str, rounds: int) -> lis
     seconds = interleave(
         {
             "classification": lambda: network.encode(one),
-            "Grad-CAM": lambda: network.gradcam(network.encode(one), [0]),
+            "heat map": lambda: network.gradcam(network.encode(one), [0]),
             "single": lambda: network.decode(network.encode(one), [0]),
             "batch": lambda: network.decode(network.encode(many), range(MAX_BATCH)),
         },
@@ -87,7 +87,7 @@ def _predictor_rows(section: str, device: str, precision: str, rounds: int) -> l
     seconds = interleave(
         {
             "classification": lambda: predictor.predict_image(files[0], **NO_MASK),
-            "Grad-CAM": lambda: predictor.predict_image(files[0], include_gradcam=True, **NO_MASK),
+            "heat map": lambda: predictor.predict_image(files[0], include_gradcam=True, **NO_MASK),
             "single": lambda: predictor.predict_image(files[0], **MASK),
             "batch": lambda: predictor.predict_batch(files, **MASK),
         },
@@ -112,12 +112,12 @@ def _batch_pair(section: str, name: str, seconds: dict[str, list[float]]) -> lis
 
 
 def _gradcam_pair(section: str, name: str, seconds: dict[str, list[float]], note: str) -> list[Row]:
-    ratio, spread = compare(seconds["Grad-CAM"], seconds["classification"])
+    ratio, spread = compare(seconds["heat map"], seconds["classification"])
     against = f"times the time of the classification alone ({note})"
-    with_map = _ms(seconds["Grad-CAM"])
+    with_map = _ms(seconds["heat map"])
     return [
         Row(section, f"{name}, classification alone", _ms(seconds["classification"]), "ms"),
-        Row(section, f"{name}, with Grad-CAM", with_map, "ms", ratio, spread, against),
+        Row(section, f"{name}, with heat map", with_map, "ms", ratio, spread, against),
     ]
 
 

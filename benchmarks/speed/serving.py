@@ -109,7 +109,7 @@ def _request_rows(
             network.gradcam(encoded, [0])
 
     found = []
-    for gradcam, name in ((False, "mask"), (True, "mask and Grad-CAM")):
+    for gradcam, name in ((False, "mask"), (True, "mask and heat map")):
         options = {"include_gradcam": gradcam, **MASK}
         calls: dict[str, Call] = {
             "bare": lambda g=gradcam: bare(g),

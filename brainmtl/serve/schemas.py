@@ -124,7 +124,7 @@ class PictureAnswer(Answer):
     warnings: list[str]
     segmentation: SegmentationAnswer
     gradcam_png: str | None = Field(
-        description="Base64 of a PNG, 0 to 255, of original_size: heat of the tumour class"
+        description="Base64 of a PNG, 0 to 255, of original_size: heat of the tumour class by LayerCAM"
     )
     heat_outside_head: float | None = Field(description="Share of that heat, 0 to 1")
     ood_score: float | None = Field(description="Distance from the training data")

@@ -23,7 +23,7 @@ def warm_up(predictor: MultiTaskPredictor) -> None:
     """Run the network on every batch size that requests cause, and the code around it once.
 
     The network also by itself: a synthetic picture might be refused as unlike those of training, and
-    would then leave decoder and Grad-CAM cold.
+    would then leave decoder and the heat map cold.
     """
     from brainmtl.inference.images import MAX_BATCH
 
