@@ -31,7 +31,10 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
     items, ignored = find_items(Path(options["input"]), leave_out=out_dir)
     folder = options["model_dir"] or chosen_model_folder()
     predictor = MultiTaskPredictor.from_folder(
-        folder, **{name: options[name] for name in ("device", "precision", "runtime")}
+        folder,
+        device=options["device"],
+        precision=options["number_format"],
+        runtime=options["runtime"],
     )
     chosen = {name: options[name] for name in ("seg_gate", "cls_threshold")}
     point = predictor.info.operating_point.with_options(

@@ -74,7 +74,8 @@ def compare_networks(
     section: str, networks: dict[str, Gated], absent: dict[str, str], device: str, rounds: int
 ) -> list[Row]:
     """Rows of ``networks`` for both kinds of image, and of those that are ``absent``."""
-    image = torch.randn(1, 1, SIDE, SIDE, device=device)
+    with torch.inference_mode():  # as served: torch.compile takes other tensors for other types
+        image = torch.randn(1, 1, SIDE, SIDE, device=device)
     found = []
     for kind, gate in IMAGES.items():
         calls: dict[str, Call] = {

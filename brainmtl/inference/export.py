@@ -64,7 +64,7 @@ def export(
     """
     from brainmtl.evaluation.predict import choose_device
     from brainmtl.evaluation.selection import load_checkpoint
-    from brainmtl.inference.int8_price import measure_price
+    from brainmtl.inference.int8_export import add_int8
 
     ckpt = Path(ckpt)
     if ood not in OOD_CHOICES:
@@ -87,11 +87,16 @@ def export(
         if onnx:
             config["onnx"] = _write_onnx(folder, model)
         if int8:
-            config["onnx"]["int8"] = _write_int8(folder, data, meta)
             options = {"batch_size": batch_size, "progress": progress}
-            price = measure_price(folder, data, meta, point, detector, **options)
+            found = add_int8(folder, model, data, meta, point, detector, **options)
+            config["onnx"]["int8"] = {"calibration_images": found.calibration_images}
+            price = found.price
+            if found.detector is not None:
+                _write_detector(folder / model_folder.OOD_INT8, found.detector)
         write_json(folder / model_folder.CONFIG, config)
-        _write_arrays(folder, model, detector)
+        _write_weights(folder, model)
+        if detector is not None:
+            _write_detector(folder / model_folder.OOD, detector)
         write_json(folder / model_folder.OPERATING_POINT, point.to_dict())
         _write_card(folder, ckpt, digest, meta, point, price)
         model_folder.seal(folder)
@@ -177,24 +182,18 @@ def _write_onnx(folder: Path, model: MultiTaskModel) -> dict[str, Any]:
     return {"opset": OPSET, "max_abs_difference": difference}
 
 
-def _write_int8(folder: Path, data: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    from brainmtl.inference.int8_export import calibration_images, export_int8
-
-    images = calibration_images(data, meta)
-    export_int8(folder, images)
-    return {"calibration_images": len(images)}
-
-
-def _write_arrays(folder: Path, model: MultiTaskModel, detector: OodDetector | None) -> None:
-    import safetensors.numpy
+def _write_weights(folder: Path, model: MultiTaskModel) -> None:
     import safetensors.torch
 
     # As bytes: save_file() makes files that only their owner may read.
     state = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
     (folder / model_folder.WEIGHTS).write_bytes(safetensors.torch.save(state))
-    if detector is not None:
-        content = safetensors.numpy.save(detector.to_arrays())
-        (folder / model_folder.OOD).write_bytes(content)
+
+
+def _write_detector(path: Path, detector: OodDetector) -> None:
+    import safetensors.numpy
+
+    path.write_bytes(safetensors.numpy.save(detector.to_arrays()))
 
 
 def _write_card(

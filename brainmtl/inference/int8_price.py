@@ -36,17 +36,20 @@ def measure_price(
     data_dir: Path,
     meta: Mapping[str, Any],
     point: OperatingPoint,
-    ood: OodDetector | None,
+    checks: Mapping[str, OodDetector | None],
     *,
     batch_size: int = 16,
     progress: bool = False,
 ) -> Price:
     """Figures of the float32 and of the int8 graphs in ``folder`` on the validation split.
 
+    Args:
+        checks: the check for unlike images of "float32" and of "int8", None without one.
+
     Returns:
         ``{"split": "val", "images": n, "sources": {source: {figure: {"float32": x, "int8": y}}}}``
         with the figures of :data:`FIGURES`; those that a source has no annotation for are left out,
-        and the share of refused images where there is no ``ood`` check. Under ``changed_calls`` the
+        and the share of refused images where there are no ``checks``. Under ``changed_calls`` the
         number of images that int8 labels otherwise.
 
     Raises:
@@ -56,7 +59,7 @@ def measure_price(
     graphs = {name: (folder / name).read_bytes() for both in NAMES.values() for name in both}
     network = {"device": "cpu", "batch_size": batch_size, "progress": progress}
     found = {
-        shown: _figures(graphs, precision, data_dir, rows, point, ood, network)
+        shown: _figures(graphs, precision, data_dir, rows, point, checks[shown], network)
         for shown, precision in FORMATS.items()
     }
     sources = {

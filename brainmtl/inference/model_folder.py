@@ -2,7 +2,7 @@
 
 ``weights.safetensors``, ``config.json``, ``operating_point.json``, ``model_card.json`` and ``.md``,
 where there is an OOD check ``ood.safetensors``, where asked for two ONNX graphs and the same two in
-int8, and ``manifest.json`` with the SHA-256 of all others.
+int8 (with ``ood_int8.safetensors``), and ``manifest.json`` with the SHA-256 of all others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT, FORMAT_VERSION = "brainmtl-model", 1
 MANIFEST, CONFIG, WEIGHTS = "manifest.json", "config.json", "weights.safetensors"
-OPERATING_POINT, CARD, OOD = "operating_point.json", "model_card.json", "ood.safetensors"
+OPERATING_POINT, CARD = "operating_point.json", "model_card.json"
+OOD, OOD_INT8 = "ood.safetensors", "ood_int8.safetensors"
 GRAPH = ".onnx"
+OPTIONAL = (OOD, OOD_INT8, GRAPH)
 REQUIRED = (CONFIG, WEIGHTS, OPERATING_POINT, CARD)
 CONFIG_KEYS = (
     *("format", "format_version", "name", "version", "model", "preprocessing_version", "stage"),
@@ -43,8 +45,8 @@ EXPORT = "python -m brainmtl.export ckpt=PATH"
 class ModelFolder:
     """The checked contents of a model folder; ``model`` is in eval mode, on the CPU.
 
-    ``ood`` is None where the model was exported without that check; ``graphs`` are its ONNX files by
-    name.
+    ``ood`` is None where the model was exported without that check, ``ood_int8``, which is that of
+    the int8 graphs, also where there are none; ``graphs`` are its ONNX files by name.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class ModelFolder:
     operating_point: OperatingPoint
     card: dict[str, Any]
     ood: OodDetector | None
+    ood_int8: OodDetector | None = None
     graphs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -71,7 +74,7 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
     hashes = _check_manifest(folder)
     contents = {
         name: _checked_bytes(folder / name, hashes[name])
-        for name in (*REQUIRED, *(name for name in hashes if name == OOD or name.endswith(GRAPH)))
+        for name in (*REQUIRED, *(name for name in hashes if name.endswith(OPTIONAL)))
     }
     for name in sorted(set(hashes) - set(contents)):
         _require_hash(folder / name, sha256(folder / name), hashes[name])
@@ -94,7 +97,8 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
         weights_sha256=hashes[WEIGHTS],
         operating_point=point,
         card=_json(folder / CARD, contents[CARD]),
-        ood=_ood(folder / OOD, contents[OOD]) if OOD in contents else None,
+        ood=_ood(folder / OOD, contents.get(OOD)),
+        ood_int8=_ood(folder / OOD_INT8, contents.get(OOD_INT8)),
         graphs={name: content for name, content in contents.items() if name.endswith(GRAPH)},
     )
 
@@ -235,12 +239,14 @@ def _build(folder: Path, options: dict[str, Any], weights: bytes) -> MultiTaskMo
     return model.eval()
 
 
-def _ood(path: Path, content: bytes) -> OodDetector:
+def _ood(path: Path, content: bytes | None) -> OodDetector | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     from brainmtl.inference.ood import OodDetector
 
+    if content is None:
+        return None
     try:
         return OodDetector.from_arrays(load(content))
     except (SafetensorError, DataError) as error:

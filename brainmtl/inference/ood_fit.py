@@ -13,6 +13,7 @@ from brainmtl.inference.ood import Features, OodDetector
 
 if TYPE_CHECKING:
     from brainmtl.inference.network import Network
+    from brainmtl.inference.runtimes.base import Runtime
     from brainmtl.models.multitask import MultiTaskModel
 
 OOD_SAMPLES = 500  # of training and of validation, drawn evenly over the sources
@@ -26,8 +27,11 @@ def fit_detector(
     device: str = "cpu",
     batch_size: int = 16,
     progress: bool = False,
+    runtime: Runtime | None = None,
 ) -> OodDetector:
     """The check for unlike images of a model, from its training and validation images.
+
+    ``runtime`` is what gives the features; None is eager PyTorch in float32 on ``device``.
 
     Raises:
         DataError: the folder holds none of the training sources, or too few images.
@@ -49,7 +53,7 @@ def fit_detector(
     if not same_data:
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
     fold = choose_fold("auto", meta, same_data=same_data)
-    runner = Network(model, device, "32")
+    runner = Network(model, device, "32", runtime)
     features = {}
     for split in ("train", "val"):
         rows = frame.iloc[select_rows(frame, sources, [split], fold, OOD_SAMPLES // len(sources))]

@@ -75,7 +75,7 @@ class MultiTaskPredictor:
         bands = contents.card.get("bands")
         self._served = Served(
             network=Network(contents.model, runtime=chosen.runtime),
-            ood=contents.ood,
+            ood=contents.ood_int8 if chosen.runtime.precision == "int8" else contents.ood,
             bands=check_bands(bands) if bands else load_bands(),
             standing=_standing_warnings(self.info),
         )

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from support import run_python
 from torch import Tensor
 
 from brainmtl.config import CONF_DIR
@@ -20,6 +21,7 @@ from brainmtl.errors import ConfigError
 from brainmtl.inference.gradcam import layercam
 from brainmtl.inference.network import Network
 from brainmtl.inference.onnx_export import export_onnx
+from brainmtl.inference.runtimes import openvino_runtime
 from brainmtl.inference.runtimes.base import Runtime
 from brainmtl.inference.runtimes.choice import TOLERANCES, best_of, choose_runtime, fastest
 from brainmtl.inference.runtimes.eager import Eager
@@ -181,6 +183,28 @@ def test_memory_does_not_grow_with_the_sizes_of_batches(
     assert after - before < 50 * 2**20
 
 
+def test_signals_outlive_openvino(tiny: tuple[MultiTaskModel, Graphs], tmp_path: Path) -> None:
+    """A process that lets runtimes go one after another still survives a signal."""
+    pytest.importorskip("openvino", reason="pip install 'brainmtl[openvino]'")
+    for name, graph in tiny[1].items():
+        (tmp_path / name).write_bytes(graph)
+    done = run_python(["-c", SIGNALLED], tmp_path)
+    assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr
+
+
+SIGNALLED = """
+import os, pathlib, signal
+from brainmtl.inference.runtimes.openvino_runtime import OpenVino
+
+graphs = {path.name: path.read_bytes() for path in pathlib.Path().glob("*.onnx")}
+runtimes = [OpenVino(graphs) for _ in range(3)]
+while runtimes:
+    del runtimes[0]
+signal.signal(signal.SIGCHLD, lambda *_: print("caught"))
+os.kill(os.getpid(), signal.SIGCHLD)
+"""
+
+
 class Delayed(Eager):
     """A runtime that is slower than another by a known time, or says something else."""
 
@@ -287,6 +311,7 @@ def test_a_missing_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(openvino_runtime, "_core", openvino_runtime._core.__wrapped__)
     with pytest.raises(ConfigError, match=rf"{package}: pip install 'brainmtl\[{extra}\]'"):
         choose_runtime(*tiny, runtime=runtime)
 

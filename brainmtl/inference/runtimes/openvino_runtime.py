@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,11 @@ class OpenVino:
         self.precision = precision
         both = require_graphs(graphs, self.name, precision)
         try:
-            import openvino
+            core = _core()
         except ImportError as error:
             raise ConfigError(
                 "runtime=openvino needs openvino: pip install 'brainmtl[openvino]'"
             ) from error
-        core = openvino.Core()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -54,6 +54,16 @@ class OpenVino:
         """As :meth:`.base.Runtime.decode`."""
         (mask,) = _infer(self._decoder, [level.numpy() for level in features])
         return torch.from_numpy(mask)
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the process, never let go. Each lends this thread a stack for its signal handlers, and
+    gives back at its end the one that it has found: where several end in the order of their making,
+    that one is unmapped already, and the next signal a segmentation fault (openvino 2026.4.1)."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _infer(graph: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
