@@ -7,10 +7,10 @@ Two things hold for every result, since they hold for every image that is served
 would therefore be undone, and is not offered; what stays is what bends the histogram or the picture
 (gamma, histogram shift, bias field, noise, blur, low resolution).
 
-The affine map is our own, on torch's grid_sample: image and mask with flips take 1.4 ms in a
-worker, MONAI's RandAffined 3.1 ms without flips. The intensity transforms are MONAI's (0.4-1.5 ms).
-On a batch of 16 the map takes 1.8 ms a sample, and that in the training process: samples are
-augmented in the workers. All figures are of one core, by benchmarks/augmentation.py.
+The affine map is our own, on torch's grid_sample: image and mask with flips take less than half the
+time of MONAI's RandAffined without flips. The intensity transforms are MONAI's. On a batch the map is
+not faster, and would run in the training process: samples are augmented in the workers. Figures:
+benchmarks/augmentation.py.
 """
 
 from __future__ import annotations
