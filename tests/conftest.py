@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 from support import compose
+
+# absl's handler (OpenVINO imports it) keeps the stderr of that moment and closes it when a Hydra command sets up
+# logging, unless it is the process's own: it would be pytest's.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 SOAK = os.environ.get("BRAINMTL_SOAK") == "1"
 # Small enough for seconds, large enough that every split has both labels.
