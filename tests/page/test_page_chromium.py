@@ -143,7 +143,7 @@ def test_picture(page: Page, api: httpx.Client, picture: bytes) -> None:
     panel(page).get_by_text(f"Interpretation: {band['name']}").click()
     expect(panel(page).get_by_text(band["advice"], exact=True)).to_be_visible()
     expect(panel(page).get_by_text("Computed in")).to_be_visible()
-    assert panel(page).get_by_test_id("stVegaLiteChart").count() == 1
+    expect(panel(page).get_by_test_id("stVegaLiteChart")).to_have_count(1)
     no_error(page)
 
     press(page, "seg_threshold", "Home")
@@ -220,7 +220,7 @@ def test_patient(page: Page, api: httpx.Client, volume: bytes) -> None:
         "Highest probability": f"{100 * answer['probability']:.1f} %",
     }
     expect(panel(page).get_by_text("Patient rule")).to_be_visible()
-    assert panel(page).get_by_test_id("stVegaLiteChart").count() == 1
+    expect(panel(page).get_by_test_id("stVegaLiteChart")).to_have_count(1)
     assert image_widths(page) == [250, 250]
     largest = max(answer["slices"], key=lambda one: one["area_px"])
     for index in (largest["index"], largest["index"] + 1):
