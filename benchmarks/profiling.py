@@ -35,14 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, draw, and print a sentence per picture."""
     options = _parse(arguments)
     warnings.filterwarnings("ignore")  # of the libraries, into the middle of the output
-    settings = Settings(
-        rounds=2 if options.quick else options.rounds,
-        batch=2 if options.quick else 16,
-        side=64 if options.quick else 256,
-        devices=("cpu",),
-        data_dir=None,
-        quick=options.quick,
-    )
+    settings = Settings.asked(options, ("cpu",))
     options.out.mkdir(parents=True, exist_ok=True)
     print("\n".join(f"- {line}" for line in describe(settings.devices)), flush=True)
     for show in (_step, _request):

@@ -49,15 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen sections and print their rows."""
     options = _parse(arguments)
     warnings.filterwarnings("ignore")  # of the libraries, into the middle of the table
-    settings = Settings(
-        rounds=2 if options.quick else options.rounds,
-        batch=2 if options.quick else 16,
-        side=64 if options.quick else 256,
-        devices=("cpu", "cuda") if torch.cuda.is_available() else ("cpu",),
-        data_dir=options.data_dir,
-        quick=options.quick,
-        raw_dir=options.raw_dir,
-    )
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    settings = Settings.asked(options, devices, options.data_dir, options.raw_dir)
     lines = describe(settings.devices)
     if options.quick:
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 import time
@@ -28,6 +29,25 @@ class Settings:
     data_dir: Path | None
     quick: bool
     raw_dir: Path | None = None
+
+    @classmethod
+    def asked(
+        cls,
+        options: argparse.Namespace,
+        devices: tuple[str, ...],
+        data_dir: Path | None = None,
+        raw_dir: Path | None = None,
+    ) -> Settings:
+        """Those of a command line with ``rounds`` and ``quick``; the latter is tiny, for checks."""
+        return cls(
+            rounds=2 if options.quick else options.rounds,
+            batch=2 if options.quick else 16,
+            side=64 if options.quick else 256,
+            devices=devices,
+            data_dir=data_dir,
+            quick=options.quick,
+            raw_dir=raw_dir,
+        )
 
     def fewer(self, divisor: int) -> int:
         """Rounds for calls that last seconds: a part of all, at least two."""

@@ -70,9 +70,7 @@ def read_sample(path: str | Path) -> Sample:
             metadata=json.loads(str(arrays["metadata"])),
         )
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{path} is no prepared sample ({error}): prepare the data again"
-        ) from error
+        raise _no_sample(path, error) from error
 
 
 def read_for_training(path: str | Path) -> tuple[np.ndarray, int, np.ndarray | None]:
@@ -85,9 +83,11 @@ def read_for_training(path: str | Path) -> tuple[np.ndarray, int, np.ndarray | N
     try:
         return arrays["image"], int(arrays["label"]), arrays.get("mask")
     except KeyError as error:
-        raise DataError(
-            f"{path} is no prepared sample ({error}): prepare the data again"
-        ) from error
+        raise _no_sample(path, error) from error
+
+
+def _no_sample(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path} is no prepared sample ({error}): prepare the data again")
 
 
 def write_reference(path: str | Path, mask: np.ndarray) -> None:
