@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.errors import ConfigError
 
 
 def compare(options: dict[str, Any]) -> dict[str, Any]:
@@ -16,12 +15,7 @@ def compare(options: dict[str, Any]) -> dict[str, Any]:
     from brainmtl.evaluation.comparison.table import source_table
     from brainmtl.evaluation.table import print_table
 
-    options = dict(options)
-    runs = options.pop("runs")
-    runs = [runs] if isinstance(runs, str) else runs
-    if not runs:
-        raise ConfigError("runs=[] is empty: give folders of runs, stages or evaluations")
-    result = run_comparison([str(run) for run in runs], **options)
+    result = run_comparison(**options)
     found, out_dir = result["comparison"], result["out_dir"]
     for values in found["sources"].values():
         print_table(source_table(values))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,57 +11,28 @@ from typing import Any
 import numpy as np
 import pytest
 import simulated
+from compared import (
+    RESAMPLES,
+    Lines,
+    command,
+    data,
+    differences,
+    patient_dice,
+    write_evaluation,
+)
 from rich.console import Console
 from scipy.stats import norm, wilcoxon
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from brainmtl.errors import ConfigError, DataError
-from brainmtl.evaluation import selection
 from brainmtl.evaluation.comparison.plot import choose_panels
 from brainmtl.evaluation.comparison.run import compare
 from brainmtl.evaluation.comparison.sentences import sentence
-from brainmtl.evaluation.comparison.table import COLUMNS, source_markdown, source_table
-from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
-from brainmtl.evaluation.scores import score_sources
+from brainmtl.evaluation.comparison.table import COLUMNS, OPTIONAL, source_markdown, source_table
+from brainmtl.evaluation.lines import PREDICTIONS
 from brainmtl.evaluation.statistics.paired import mcnemar_exact
 from brainmtl.evaluation.table import MIN_WIDTH
 from brainmtl.files import write_json
-
-Lines = list[dict[str, Any]]
-RESAMPLES = 200
-NAMES = {"phantom_brats": "brats-like (synthetic)", "kaggle": "kaggle"}
-
-
-def data(seg_skill: float, cls_skill: float, patients: int = 20) -> tuple[Lines, Lines]:
-    """Lines of a model with masks as of ``seg_skill`` and probabilities as of ``cls_skill``."""
-    rows, cases = simulated.volumes("phantom_brats", patients, skill=seg_skill)
-    other, _ = simulated.volumes("phantom_brats", patients, skill=cls_skill)
-    heads = ("probability", "calibrated", "call")
-    rows = [row | {key: own[key] for key in heads} for row, own in zip(rows, other, strict=True)]
-    return rows + simulated.pictures("kaggle", 60, skill=cls_skill), cases
-
-
-def write_evaluation(
-    folder: Path, stage: str, rows: Lines, cases: Lines, trained: str = "decoder head", **run: Any
-) -> Path:
-    """What `evaluate.py` leaves of a stage up to which ``trained`` parts were trained."""
-    write_lines(folder / PREDICTIONS, rows)
-    if cases:
-        write_lines(folder / CASES, cases)
-    write_json(folder / "metrics.json", score_sources(rows, cases))
-    meta = {"stage": stage, "trained_parts": trained.split()}
-    provenance = {
-        "stage": stage,
-        "split": "test",
-        "checkpoint": f"{stage}/checkpoints/best.ckpt",
-        "checkpoint_sha256": (stage[0] * 64)[:64],
-        "manifest_sha256": "0" * 64,
-        "folds": None,
-        "display_names": NAMES,
-        "remarks": [*selection._untrained(meta), "The model was trained on kaggle."],
-    }
-    write_json(folder / "run.json", provenance | run)
-    return folder
 
 
 @pytest.fixture
@@ -79,14 +48,6 @@ def run_dir(tmp_path: Path) -> Path:
         (folder / "checkpoints").mkdir(parents=True)
         write_evaluation(folder / "evaluation_test", stage, *data(seg, cls), trained)
     return tmp_path / "run"
-
-
-def differences(found: dict[str, Any], source: str, evaluation: str) -> dict[str, dict[str, Any]]:
-    return {
-        test["figure"]: test
-        for test in found["sources"][source]["comparisons"]
-        if test["evaluation"] == evaluation
-    }
 
 
 def test_stages_are_compared_with_the_one_before(run_dir: Path) -> None:
@@ -129,14 +90,6 @@ def test_values_and_tests_are_those_of_other_libraries(run_dir: Path) -> None:
     # Several slices per patient: neither McNemar nor DeLong would be valid.
     clustered = differences(found, "phantom_brats", "joint")
     assert {clustered[f]["test"] for f in ("accuracy", "roc_auc")} == {"cluster bootstrap"}
-
-
-def patient_dice(cases: Lines) -> np.ndarray:
-    own: dict[str, list[float]] = {}
-    for case in cases:
-        if case["dice"] is not None:
-            own.setdefault(case["group"], []).append(case["dice"])
-    return np.array([np.mean(own[group]) for group in sorted(own)])
 
 
 def test_identical_masks_and_untrained_heads_are_not_tested(run_dir: Path) -> None:
@@ -251,6 +204,13 @@ def test_stages_of_one_run_belong_together_however_named(run_dir: Path) -> None:
     assert [e["name"] for e in found["evaluations"]] == ["seg_warmup", "cls_head", "joint"]
 
 
+def test_a_training_run_is_no_evaluation(run_dir: Path) -> None:
+    """Its folder has a run.json too, which says what was trained."""
+    write_json(run_dir / "run.json", {"config": {"seed": 0}, "attempts": []})
+    found = compare([run_dir], resamples=RESAMPLES)["comparison"]
+    assert [e["name"] for e in found["evaluations"]] == ["seg_warmup", "cls_head", "joint"]
+
+
 def test_the_run_says_the_order_of_its_stages(run_dir: Path) -> None:
     (run_dir / ".hydra").mkdir()
     text = "stage:\n  order: [joint, seg_warmup, cls_head]\ndata_dir: ${project:data}\n"
@@ -353,7 +313,7 @@ def test_tables_hold_every_figure_and_number_their_notes(run_dir: Path) -> None:
     values = found["sources"]["phantom_brats"]
     lines = [line for line in source_markdown(values) if line.startswith("|")]
     assert len(lines) == 2 + 4 * 3
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
+    assert {line.count("|") for line in lines} == {len(COLUMNS) - len(OPTIONAL) + 1}
     notes = [line for line in source_markdown(values) if line.startswith("[")]
     assert len(notes) == 2 and all(f"[{k}]" in "".join(lines) for k in (1, 2))
     joint = differences(found, "phantom_brats", "joint")["dice"]
@@ -428,17 +388,6 @@ def test_sentence_of_a_single_test() -> None:
     )
     assert "p < 0.001, adjusted = 0.002 for 5 tests)." in sentence(
         test | {"p_holm": 0.002}, "brats", 5
-    )
-
-
-def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "brainmtl.compare", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
     )
 
 

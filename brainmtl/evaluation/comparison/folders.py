@@ -1,9 +1,8 @@
-"""What ``runs=[...]`` names: runs, stages or evaluations, resolved to chains of evaluations."""
+"""Folders of runs, stages or evaluations: which evaluations they hold, and those read."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,14 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation folder: its lines and run.json; ``name`` is unique within a comparison."""
+    """One evaluation folder: its lines and run.json; ``name`` is unique within a comparison.
+
+    ``root`` is the folder of the run that it belongs to, or its own where it lies by itself.
+    """
 
     name: str
     folder: Path
+    root: Path
     run: dict[str, Any]
     rows: Lines
     cases: Lines
@@ -37,58 +40,38 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Chain:
-    """Evaluation folders in the order of training, and the folder that they are called after."""
+class Chain:
+    """Evaluation folders of one run in the order of training, and the run's folder."""
 
     root: Path
     folders: list[Path]
 
 
-def load_chains(runs: Sequence[str | Path], split: str) -> list[list[Evaluation]]:
-    """The evaluations of each entry of ``runs``, those of a run in the order of its stages.
+def resolve(folder: Path, split: str) -> Chain:
+    """The evaluations in the folder of a run, of a stage or of one evaluation.
 
-    An entry is the folder of a run (its stages, or the merged folds of a cross-validation), of one
-    stage, or of one evaluation; stages of one run belong together however they are named. ``split``
-    says which evaluation of a run or stage is meant.
+    A run has those of its stages, or the merged folds of a cross-validation; ``split`` says which
+    evaluation of a stage is meant.
 
     Raises:
-        ConfigError: nothing to compare, a folder without evaluations (names the command that makes
-            them), the same folder twice, or evaluations of different splits.
-        DataError: a file of an evaluation is missing, broken or of an older version.
+        ConfigError: no such folder, or none with an evaluation (names the command that makes one).
     """
-    chains = _merged([_resolve(Path(run), split) for run in runs])
-    folders = [folder.resolve() for chain in chains for folder in chain.folders]
-    twice = [str(folder) for folder, times in Counter(folders).items() if times > 1]
-    if twice:
-        raise ConfigError(f"runs names {', '.join(twice)} twice: name every evaluation once")
-    if len(folders) < 2:
-        raise ConfigError(
-            f"runs={[str(run) for run in runs]} holds {len(folders)} evaluation: name at least two, "
-            "or a run with several evaluated stages"
-        )
-    loaded = [[_load(folder) for folder in chain.folders] for chain in chains]
-    splits = sorted({evaluation.run["split"] for chain in loaded for evaluation in chain})
-    if len(splits) > 1:
-        raise ConfigError(f"runs holds evaluations of the splits {splits}: compare within one")
-    return _named(loaded, [chain.root for chain in chains])
-
-
-def _resolve(folder: Path, split: str) -> _Chain:
     if not folder.is_dir():
         raise ConfigError(f"runs: {folder} does not exist: give a run, stage or evaluation folder")
-    if (folder / PREDICTIONS).is_file() or (folder / "run.json").is_file():
+    # Not run.json, which the folder of a training run has too.
+    if any((folder / name).is_file() for name in (PREDICTIONS, "metrics.json")):
         stage = folder.parent
         if folder.name.startswith("crossval_"):
-            return _Chain(stage, [folder])
-        return _Chain(stage.parent if _is_stage(stage, split) else folder, [folder])
+            return Chain(stage, [folder])
+        return Chain(stage.parent if _is_stage(stage, split) else folder, [folder])
     if _is_stage(folder, split):
-        return _Chain(folder.parent, _evaluations([folder], split))
+        return Chain(folder.parent, _evaluations([folder], split))
     merged = sorted(path for path in folder.glob("crossval_*") if path.is_dir())
     if merged:
-        return _Chain(folder, merged)
+        return Chain(folder, merged)
     stages = sorted(path for path in folder.iterdir() if _is_stage(path, split))
     if stages:
-        return _Chain(folder, _evaluations(stages, split))
+        return Chain(folder, _evaluations(stages, split))
     jobs = sorted({path.parent.parent for path in folder.glob("*/*/stage.json")})
     if jobs:
         raise ConfigError(
@@ -102,16 +85,10 @@ def _resolve(folder: Path, split: str) -> _Chain:
     )
 
 
-def _merged(chains: Sequence[_Chain]) -> list[_Chain]:
-    """One chain per root, its folders in the order of training."""
-    by_root: dict[Path, list[Path]] = {}
-    for chain in chains:
-        by_root.setdefault(chain.root.resolve(), []).extend(chain.folders)
-    found = []
-    for root, folders in by_root.items():
-        order = _in_order(root, [_stage_name(folder) for folder in folders])
-        found.append(_Chain(root, sorted(folders, key=lambda f: order.index(_stage_name(f)))))
-    return found
+def in_order(root: Path, folders: Sequence[Path]) -> list[Path]:
+    """Evaluation folders of one run in the order in which their stages are trained."""
+    order = _order(root, [_stage_name(folder) for folder in folders])
+    return sorted(folders, key=lambda folder: order.index(_stage_name(folder)))
 
 
 def _stage_name(folder: Path) -> str:
@@ -125,7 +102,7 @@ def _is_stage(folder: Path, split: str) -> bool:
     return folder.is_dir() and any((folder / mark).exists() for mark in marks)
 
 
-def _in_order(run: Path, names: list[str]) -> list[str]:
+def _order(run: Path, names: list[str]) -> list[str]:
     """Stage names as the run's own configuration orders them, else as :data:`STAGES` does."""
     from omegaconf import OmegaConf
 
@@ -151,7 +128,12 @@ def _evaluations(stages: Sequence[Path], split: str) -> list[Path]:
     return found
 
 
-def _load(folder: Path) -> Evaluation:
+def load(folder: Path, root: Path) -> Evaluation:
+    """Read an evaluation; it is called after its stage.
+
+    Raises:
+        DataError: a file is missing, broken or of an older version.
+    """
     path = folder / "run.json"
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -169,21 +151,4 @@ def _load(folder: Path) -> Evaluation:
                 f"{folder / name} lacks {', '.join(lacking)}: it is of an older version, evaluate "
                 "again with `python evaluate.py ckpt=...`"
             )
-    return Evaluation(str(run["stage"]), folder, run, rows, cases)
-
-
-def _named(chains: list[list[Evaluation]], roots: list[Path]) -> list[list[Evaluation]]:
-    """Stage names where they are unique, else with as much of the run's path as it takes."""
-    names = [evaluation.name for chain in chains for evaluation in chain]
-    if len(set(names)) == len(names):
-        return chains
-    parts = [root.resolve().parts for root in roots]
-    for depth in range(1, max(map(len, parts)) + 1):
-        labels = ["/".join(part[-depth:]) for part in parts]
-        full = [f"{labels[k]}/{e.name}" for k, chain in enumerate(chains) for e in chain]
-        if len(set(full)) == len(full):
-            break
-    else:  # several evaluations of one stage
-        full = [str(evaluation.folder) for chain in chains for evaluation in chain]
-    own = iter(full)
-    return [[Evaluation(**{**vars(e), "name": next(own)}) for e in chain] for chain in chains]
+    return Evaluation(str(run["stage"]), folder, root, run, rows, cases)

@@ -1,14 +1,15 @@
-"""The cases that all evaluations share, as arrays, source by source."""
+"""The cases that all evaluations share, as arrays per arm, source by source."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from brainmtl.errors import DataError
+from brainmtl.evaluation.comparison.arms import Arm
 from brainmtl.evaluation.comparison.folders import Evaluation
 from brainmtl.evaluation.statistics.intervals import group_means, group_numbers, numbers
 
@@ -17,20 +18,21 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class SharedCases:
-    """One source's common cases under E evaluations.
+    """One source's common cases under A arms, of S seeds each (S may differ between arms).
 
-    Labelled images: ``labels`` (N,) and ``groups`` (N,) in 0..n_groups-1; ``scores`` (calibrated
-    probabilities) and ``calls``, (E, N) each. Patients with reference tumour: ``dice``
-    (E, P). ``masks`` (E, 2, C): predicted size and Dice per volume, to tell whether predictions
-    differ at all. ``counts``: images and volumes that each evaluation has, and that all share.
+    Labelled images: ``labels`` (N,) and ``groups`` (N,) in 0..n_groups-1; per arm ``scores``
+    (calibrated probabilities) and ``calls``, (S, N) each. Patients with reference tumour: per arm
+    ``dice`` (S, P). ``masks``, per arm (S, 2, C): predicted size and Dice per volume, to tell whether
+    predictions differ at all. ``counts``: images and volumes that each evaluation has, and that all
+    share.
     """
 
     labels: np.ndarray
     groups: np.ndarray
-    scores: np.ndarray
-    calls: np.ndarray
-    dice: np.ndarray
-    masks: np.ndarray
+    scores: list[np.ndarray]
+    calls: list[np.ndarray]
+    dice: list[np.ndarray]
+    masks: list[np.ndarray]
     counts: dict[str, Any]
 
     @property
@@ -39,19 +41,27 @@ class SharedCases:
         return len(np.unique(self.groups))
 
     @property
+    def n_patients(self) -> int:
+        """Patients with reference tumour."""
+        return self.dice[0].shape[1]
+
+    def n_seeds(self, arm: int) -> int:
+        """Evaluations that an arm holds."""
+        return len(self.scores[arm])
+
+    @property
     def independent(self) -> bool:
         """Whether every group holds one labelled image."""
         return self.n_groups == len(self.groups)
 
 
-def shared_cases(
-    evaluations: Sequence[Evaluation],
-) -> tuple[dict[str, SharedCases], list[str]]:
-    """Common cases per source, and warnings where some evaluation has others too.
+def shared_cases(arms: Sequence[Arm]) -> tuple[dict[str, SharedCases], list[str]]:
+    """Cases per source that all evaluations of all arms have, and warnings where some have others too.
 
     Raises:
         DataError: no source is common to all, or the same image has another label or group.
     """
+    evaluations = [evaluation for arm in arms for evaluation in arm.seeds]
     present = [{row["source"] for row in evaluation.rows} for evaluation in evaluations]
     common, everything = set.intersection(*present), set.union(*present)
     if not common:
@@ -67,12 +77,12 @@ def shared_cases(
         warnings.append(f"{titles[source]} was not evaluated in {', '.join(without)}: left out.")
     found = {}
     for source in sorted(common):
-        found[source] = _share(source, evaluations)
+        found[source] = _share(source, evaluations, [len(arm.seeds) for arm in arms])
         warnings += _count_warnings(found[source], titles[source], evaluations)
     return found, warnings
 
 
-def _share(source: str, evaluations: Sequence[Evaluation]) -> SharedCases:
+def _share(source: str, evaluations: Sequence[Evaluation], n_seeds: Sequence[int]) -> SharedCases:
     rows, images = _common([e.rows for e in evaluations], source, "image_id")
     cases, volumes = _common([e.cases for e in evaluations], source, "case_id")
     for own, e in zip(rows, evaluations, strict=True):
@@ -81,18 +91,18 @@ def _share(source: str, evaluations: Sequence[Evaluation]) -> SharedCases:
         _check_alike(cases[0], own, ("reference_voxels", "group"), "case_id", evaluations[0], e)
     labelled = [[row for row in own if row["cls"] >= 0] for own in rows]
 
-    def stacked(name: str) -> np.ndarray:
-        return np.stack([numbers(own, name) for own in labelled])
+    def by_arm(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+        return np.split(np.stack(list(arrays)), np.cumsum(n_seeds)[:-1])
 
     groups = group_numbers(cases[0]) if cases[0] else np.zeros(0, dtype=int)
     sizes = [np.stack([numbers(own, key) for key in ("predicted_voxels", "dice")]) for own in cases]
     return SharedCases(
         numbers(labelled[0], "cls"),
         group_numbers(labelled[0]) if labelled[0] else np.zeros(0, dtype=int),
-        stacked("calibrated"),
-        stacked("call"),
-        np.stack([group_means(numbers(own, "dice"), groups) for own in cases]),
-        np.stack(sizes),
+        by_arm(numbers(own, "calibrated") for own in labelled),
+        by_arm(numbers(own, "call") for own in labelled),
+        by_arm(group_means(numbers(own, "dice"), groups) for own in cases),
+        by_arm(sizes),
         {"images": images, "volumes": volumes},
     )
 

@@ -80,22 +80,32 @@ def _panel(ax: Any, found: Mapping[str, Any], vertical: str | None, horizontal: 
         x, y = xs[name], ys[name]
         if x["value"] is None or y["value"] is None:
             continue
-        hollow = x["untrained"] or y["untrained"]
-        ax.errorbar(
-            x["value"],
-            y["value"],
-            xerr=_reach(x),
-            yerr=_reach(y),
-            fmt=MARKERS[k % len(MARKERS)],
-            color=COLOURS[k % len(COLOURS)],
-            markerfacecolor="white" if hollow else None,
-            markersize=8,
-            elinewidth=1.2,
-            capsize=3,
-            label=f"{name} (hollow: part not trained yet)" if hollow else name,
-        )
+        _mark(ax, name, k, x, y)
     _arrows(ax, sources[vertical or horizontal]["comparisons"], xs, ys)
     _label(ax, sources, vertical, horizontal, list(places))
+
+
+def _mark(ax: Any, name: str, k: int, x: Mapping[str, Any], y: Mapping[str, Any]) -> None:
+    """An evaluation with its intervals, and a dot for every single seed where it has several."""
+    hollow = x["untrained"] or y["untrained"]
+    colour = COLOURS[k % len(COLOURS)]
+    ax.errorbar(
+        x["value"],
+        y["value"],
+        xerr=_reach(x),
+        yerr=_reach(y),
+        fmt=MARKERS[k % len(MARKERS)],
+        color=colour,
+        markerfacecolor="white" if hollow else None,
+        markersize=8,
+        elinewidth=1.2,
+        capsize=3,
+        label=f"{name} (hollow: part not trained yet)" if hollow else name,
+    )
+    n = max(len(x["per_seed"]), len(y["per_seed"]))
+    if n > 1:
+        ends = (end["per_seed"] or [end["value"]] * n for end in (x, y))
+        ax.plot(*ends, ".", color=colour, alpha=0.5)
 
 
 def _points(
@@ -105,7 +115,7 @@ def _points(
     if source is None:
         none = {"low": None, "high": None}
         return {
-            name: {"value": float(k), "interval": none, "untrained": False}
+            name: {"value": float(k), "interval": none, "per_seed": [], "untrained": False}
             for name, k in places.items()
         }
     return {entry["evaluation"]: entry for entry in sources[source]["figures"][figure]}

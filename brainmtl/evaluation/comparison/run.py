@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from brainmtl.errors import ConfigError
-from brainmtl.evaluation.comparison.figures import (
-    FIGURES,
-    Options,
-    figure_interval,
-    measured,
-    paired_test,
-    same_predictions,
-)
-from brainmtl.evaluation.comparison.folders import PARTS, Evaluation, load_chains
+from brainmtl.evaluation.comparison.arms import Arm, entries, load_arms
+from brainmtl.evaluation.comparison.figures import Options
+from brainmtl.evaluation.comparison.folders import Evaluation
+from brainmtl.evaluation.comparison.noninferiority import Margins, check_margins
 from brainmtl.evaluation.comparison.pairing import SharedCases, shared_cases
 from brainmtl.evaluation.comparison.plot import draw_tradeoff
 from brainmtl.evaluation.comparison.report import comparison_report
+from brainmtl.evaluation.comparison.seeds import seed_warnings
 from brainmtl.evaluation.comparison.sentences import conclusions, nothing_shown
+from brainmtl.evaluation.comparison.values import figure_values, paired_tests
 from brainmtl.evaluation.statistics.bootstrap import RESAMPLES
 from brainmtl.evaluation.statistics.paired import holm
 from brainmtl.files import write_json, write_text
 
 
 def compare(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | Path | Sequence[str | Path]],
     split: str = "test",
     out_dir: str | Path | None = None,
     *,
+    margins: Mapping[str, float | None] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -41,38 +38,47 @@ def compare(
     entries the last stage of each with the last one of the first.
 
     Args:
-        runs: folders of runs, stages or evaluations, see
-            :func:`brainmtl.evaluation.comparison.folders.load_chains`.
+        runs: folders of runs, stages or evaluations, one per entry; an inner list holds the runs of
+            one recipe with different seeds, whose figures are averaged. See
+            :func:`brainmtl.evaluation.comparison.arms.load_arms`.
         split: which evaluation of a run or stage.
         out_dir: default ``comparison_<split>`` in the first folder.
+        margins: non-inferiority margin in (0, 1) by figure (dice, balanced_accuracy, roc_auc), chosen
+            before looking, see :func:`brainmtl.evaluation.comparison.noninferiority.judge`.
         resamples, seed: of every bootstrap.
 
     Returns:
         ``{"comparison": comparison.json, "out_dir": Path}``; docs/comparison.md has the fields.
 
     Raises:
-        ConfigError, DataError: as load_chains; no common source; references that differ.
+        ConfigError, DataError: as entries, load_arms and check_margins; no common source; references
+            that differ.
     """
     if resamples < 100:
         raise ConfigError(f"resamples={resamples} must be at least 100: the default is {RESAMPLES}")
-    found = _compared(load_chains(runs, split), {"resamples": resamples, "seed": seed})
-    out_dir = Path(out_dir) if out_dir else Path(runs[0]) / f"comparison_{found['split']}"
+    margins = check_margins(margins)
+    named = entries(runs)
+    found = _compared(load_arms(named, split), margins, {"resamples": resamples, "seed": seed})
+    out_dir = Path(out_dir) if out_dir else Path(named[0][0]) / f"comparison_{found['split']}"
     write_json(out_dir / "comparison.json", found)
     drawn = draw_tradeoff(found, out_dir / "tradeoff.png")
     write_text(out_dir / "comparison.md", comparison_report(found, drawn))
     return {"comparison": found, "out_dir": out_dir}
 
 
-def _compared(chains: Sequence[Sequence[Evaluation]], options: Options) -> dict[str, Any]:
+def _compared(
+    recipes: Sequence[Sequence[Arm]], margins: Margins, options: Options
+) -> dict[str, Any]:
     """comparison.json: every source by itself, then what holds over all of them."""
-    evaluations = [evaluation for chain in chains for evaluation in chain]
-    shared, warnings = shared_cases(evaluations)
-    warnings += _data_warnings(evaluations)
-    pairs = _pairs(chains)
+    arms = [arm for recipe in recipes for arm in recipe]
+    evaluations = [evaluation for arm in arms for evaluation in arm.seeds]
+    shared, warnings = shared_cases(arms)
+    warnings += _data_warnings(evaluations) + seed_warnings(recipes)
+    pairs = _pairs(recipes)
     sources = {
         source: {
             "display_name": evaluations[0].run["display_names"][source],
-            **_source(cases, evaluations, pairs, options),
+            **_source(cases, arms, pairs, margins, options),
         }
         for source, cases in shared.items()
     }
@@ -81,104 +87,44 @@ def _compared(chains: Sequence[Sequence[Evaluation]], options: Options) -> dict[
     return {
         "split": evaluations[0].run["split"],
         **options,
-        "evaluations": [_provenance(evaluation) for evaluation in evaluations],
+        "margins": margins,
+        "evaluations": [_provenance(arm) for arm in arms],
         "sources": sources,
         "n_tests": n_tests,
-        "conclusions": conclusions(sources, n_tests),
+        "conclusions": conclusions(sources, margins, n_tests),
         "warnings": warnings,
-        "remarks": _remarks(evaluations),
+        "remarks": _remarks(arms),
     }
 
 
-def _pairs(chains: Sequence[Sequence[Evaluation]]) -> list[tuple[int, int]]:
-    """(baseline, evaluation) places in the flattened chains."""
+def _pairs(recipes: Sequence[Sequence[Arm]]) -> list[tuple[int, int]]:
+    """(baseline, evaluation) places in the flattened recipes."""
     pairs, ends, start = [], [], 0
-    for chain in chains:
-        places = range(start, start + len(chain))
+    for recipe in recipes:
+        places = range(start, start + len(recipe))
         pairs += list(pairwise(places))
         ends.append(places[-1])
-        start += len(chain)
+        start += len(recipe)
     return pairs + [(ends[0], end) for end in ends[1:]]
 
 
 def _source(
     cases: SharedCases,
-    evaluations: Sequence[Evaluation],
+    arms: Sequence[Arm],
     pairs: Sequence[tuple[int, int]],
+    margins: Margins,
     options: Options,
 ) -> dict[str, Any]:
     """Counts, figures and paired tests of one source."""
-    values = _values(cases, evaluations, options)
+    values = figure_values(cases, arms, options)
     return {
         "counts": cases.counts,
-        "n_patients_with_tumour": cases.dice.shape[1],
+        "n_patients_with_tumour": cases.n_patients,
         "n_labelled_images": len(cases.labels),
         "n_groups": cases.n_groups,
         "figures": values,
-        "comparisons": _tests(cases, evaluations, pairs, values, options),
+        "comparisons": paired_tests(cases, arms, pairs, values, margins, options),
     }
-
-
-def _values(
-    cases: SharedCases, evaluations: Sequence[Evaluation], options: Options
-) -> dict[str, list[dict[str, Any]]]:
-    return {
-        figure: [
-            {
-                "evaluation": evaluation.name,
-                "value": (found := figure_interval(cases, k, figure, options)).estimate,
-                "interval": found.to_dict(),
-                "untrained": evaluation.untrained(figure),
-            }
-            for k, evaluation in enumerate(evaluations)
-        ]
-        for figure in FIGURES
-        if measured(cases, figure)
-    }
-
-
-def _tests(
-    cases: SharedCases,
-    evaluations: Sequence[Evaluation],
-    pairs: Iterable[tuple[int, int]],
-    values: dict[str, list[dict[str, Any]]],
-    options: Options,
-) -> list[dict[str, Any]]:
-    """One entry per pair and figure; ``change`` is the difference of the values."""
-    found = []
-    for first, second in pairs:
-        for figure, entries in values.items():
-            before, after = entries[first]["value"], entries[second]["value"]
-            test = asdict(paired_test(cases, first, second, figure, options))
-            reason = _no_test(cases, evaluations, first, second, figure)
-            if reason is not None:
-                test |= {"low": None, "high": None, "p": None, "note": reason}
-            found.append(
-                {
-                    "figure": figure,
-                    "baseline": evaluations[first].name,
-                    "evaluation": evaluations[second].name,
-                    "change": None if before is None or after is None else after - before,
-                    **test,
-                }
-            )
-    return found
-
-
-def _no_test(
-    cases: SharedCases, evaluations: Sequence[Evaluation], first: int, second: int, figure: str
-) -> str | None:
-    """Why the question is none: random weights on one side, or the same predictions on both."""
-    for k in (first, second):
-        if evaluations[k].untrained(figure):
-            return (
-                f"the {PARTS[figure]} was not trained up to {evaluations[k].name}: a change against "
-                "random weights, not tested"
-            )
-    if same_predictions(cases, first, second, figure):
-        names = f"{evaluations[second].name} and {evaluations[first].name}"
-        return f"{names} predict the same throughout: nothing to test"
-    return None
 
 
 def _adjust(sources: Iterable[dict[str, Any]]) -> int:
@@ -189,13 +135,10 @@ def _adjust(sources: Iterable[dict[str, Any]]) -> int:
     return sum(test["p"] is not None for test in tests)
 
 
-def _provenance(evaluation: Evaluation) -> dict[str, Any]:
+def _provenance(arm: Arm) -> dict[str, Any]:
     keys = ("stage", "checkpoint", "checkpoint_sha256", "manifest_sha256", "folds")
-    return {
-        "name": evaluation.name,
-        "folder": str(evaluation.folder),
-        **{key: evaluation.run.get(key) for key in keys},
-    }
+    runs = [{"folder": str(e.folder), **{key: e.run.get(key) for key in keys}} for e in arm.seeds]
+    return {"name": arm.name, "runs": runs}
 
 
 def _data_warnings(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -207,13 +150,16 @@ def _data_warnings(evaluations: Sequence[Evaluation]) -> list[str]:
     ]
 
 
-def _remarks(evaluations: Sequence[Evaluation]) -> list[str]:
+def _remarks(arms: Sequence[Arm]) -> list[str]:
     """Remarks of the evaluations, each once, with the names where not all have it."""
     remarks: dict[str, list[str]] = {}
-    for evaluation in evaluations:
-        for remark in evaluation.run["remarks"]:
-            remarks.setdefault(remark, []).append(evaluation.name)
+    for arm in arms:
+        for remark in dict.fromkeys(r for e in arm.seeds for r in e.run["remarks"]):
+            having = [e.name for e in arm.seeds if remark in e.run["remarks"]]
+            names = [arm.name] if len(having) == len(arm.seeds) else having
+            remarks.setdefault(remark, []).extend(names)
+    everybody = [arm.name for arm in arms]
     return [
-        remark if len(names) == len(evaluations) else f"{', '.join(names)}: {remark}"
+        remark if names == everybody else f"{', '.join(names)}: {remark}"
         for remark, names in remarks.items()
     ]

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainmtl.evaluation.comparison.figures import FIGURES
+from brainmtl.evaluation.comparison.noninferiority import margin_rule, verdict_sentence
 
 LEVEL = 0.05
 ONE_RUN = (
-    "Each evaluation is of one training run. A difference says that these checkpoints differ on "
-    "patients like these, not that another run of the same recipe would: repeat with other seeds "
-    "before calling a recipe better."
+    "A difference says that these checkpoints differ on patients like these, not that another run of "
+    "the same recipe would: repeat with other seeds, and compare runs=[[A0,A1,A2],[B0,B1,B2]], before "
+    "calling a recipe better."
+)
+SEVERAL_RUNS = (
+    "A figure of several seeds is the mean over them (for Dice of every patient), and its interval is "
+    "over cases, with the luck of the seeds averaged: it holds for these runs taken together. The SD "
+    "over seeds says how far one more run would move the figure. Of k seeds, SD / sqrt(k) of that luck "
+    "is left in the mean, which no interval here contains."
 )
 
 
-def conclusions(sources: Mapping[str, Any], n_tests: int) -> list[str]:
-    """One sentence per question that could be tested or was too small for a test."""
-    return [
-        sentence(test, values["display_name"], n_tests)
-        for values in sources.values()
-        for test in values["comparisons"]
-        if test["p"] is not None or "too few" in (test["note"] or "")
-    ]
+def training_notes(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the number of runs behind each evaluation lets a reader say of a recipe."""
+    single = [entry["name"] for entry in evaluations if len(entry["runs"]) == 1]
+    notes = [] if len(single) == len(evaluations) else [SEVERAL_RUNS]
+    if single:
+        who = f"One training run each stands behind {', '.join(single)}."
+        notes.append(f"{who if notes else 'Each evaluation is of one training run.'} {ONE_RUN}")
+    return notes
+
+
+def conclusions(
+    sources: Mapping[str, Any], margins: Mapping[str, float], n_tests: int
+) -> list[str]:
+    """A sentence per question that could be tested or was too small for a test, and per verdict."""
+    found = [margin_rule(margins)] if margins else []
+    for values in sources.values():
+        name = values["display_name"]
+        for test in values["comparisons"]:
+            if test["p"] is not None or "too few" in (test["note"] or ""):
+                found.append(sentence(test, name, n_tests))
+            if test["asked"] and test["verdict"] is not None:
+                found.append(verdict_sentence(test, name))
+    return found
 
 
 def sentence(test: Mapping[str, Any], source: str, n_tests: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.evaluation.comparison.figures import FIGURES
@@ -16,15 +16,20 @@ COLUMNS = {
     "figure": "Figure",
     "evaluation": "Evaluation",
     "value": "Value\n(95 % interval)",
+    "sd": "SD over\nseeds",
     "baseline": "Against",
     "change": "Change",
     "difference": "Paired difference\n(95 % interval)",
     "p": "p",
     "p_holm": "p\n(Holm)",
+    "verdict": "Verdict\n(margin)",
     "test": "Test",
 }
-TEXT = ("figure", "evaluation", "baseline", "test")
+TEXT = ("figure", "evaluation", "baseline", "verdict", "test")
+OPTIONAL = ("sd", "verdict")  # where an evaluation has several seeds, where a margin is given
 NARROW = ("p",)  # left to the files: the terminal has no room for it
+# Nor for these, which stand there as a second line of another cell.
+FOLDED = {"sd": ("value", "SD over seeds {}"), "verdict": ("difference", "{}")}
 TESTS = {
     "Wilcoxon signed-rank": "Wilcoxon",
     "McNemar exact": "McNemar",
@@ -48,15 +53,21 @@ def source_rows(values: Mapping[str, Any]) -> tuple[list[dict[str, str]], list[s
                 row = dict.fromkeys(COLUMNS, "")
                 row["figure"] = heading if not k and not line else ""
                 if not line:
-                    row |= {"evaluation": entry["evaluation"], "value": _value(entry)}
+                    sd = "" if entry["sd"] is None else f"{entry['sd']:.3f}"
+                    row |= {"evaluation": entry["evaluation"], "value": _value(entry), "sd": sd}
                 own_notes = [] if line else [entry["interval"].get("note")]
                 if test is not None:
                     row |= _test_cells(test)
-                    own_notes.append(test["note"])
+                    own_notes += [test["note"], test["verdict_note"]]
                 numbers = _numbered([note for note in own_notes if note], notes)
                 row["test"] = f"{row['test']} {numbers}".strip()
                 rows.append(row)
     return rows, notes
+
+
+def shown_columns(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys of :data:`COLUMNS`, the optional ones where a line has something to say in them."""
+    return [key for key in COLUMNS if key not in OPTIONAL or any(row[key] for row in rows)]
 
 
 def source_table(values: Mapping[str, Any]) -> Table:
@@ -74,7 +85,7 @@ def source_table(values: Mapping[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    shown = [key for key in COLUMNS if key not in NARROW]
+    shown = [key for key in shown_columns(rows) if key not in (*NARROW, *FOLDED)]
     for key in shown:
         text = key in TEXT  # names may wrap, figures must stay whole
         table.add_column(
@@ -83,16 +94,23 @@ def source_table(values: Mapping[str, Any]) -> Table:
     for row in rows:
         if row["figure"] and table.row_count:
             table.add_section()
-        table.add_row(*(row[key].replace("[", "\\[") for key in shown))
+        cells = row | {
+            place: f"{row[place]}\n{words.format(row[key])}"
+            for key, (place, words) in FOLDED.items()
+            if row[key]
+        }
+        table.add_row(*(cells[key].replace("[", "\\[") for key in shown))
     return table
 
 
 def source_markdown(values: Mapping[str, Any]) -> list[str]:
     """The same cells as lines of Markdown."""
     rows, notes = source_rows(values)
-    headings = [heading.replace("\n", " ") for heading in COLUMNS.values()]
-    text = [k for k, key in enumerate(COLUMNS) if key in TEXT]
-    lines = [*markdown_table(headings, (row.values() for row in rows), text), ""]
+    shown = shown_columns(rows)
+    headings = [COLUMNS[key].replace("\n", " ") for key in shown]
+    text = [k for k, key in enumerate(shown) if key in TEXT]
+    cells = ([row[key] for key in shown] for row in rows)
+    lines = [*markdown_table(headings, cells, text), ""]
     return lines + [line for k, note in enumerate(notes, 1) for line in (f"[{k}] {note}", "")]
 
 
@@ -117,6 +135,7 @@ def _test_cells(test: Mapping[str, Any]) -> dict[str, str]:
     cells = {
         "baseline": test["baseline"],
         "change": NOT_DEFINED if change is None else f"{change:+.3f}",
+        "verdict": f"{test['verdict']} ({test['margin']:g})" if test["verdict"] else "",
     }
     if test["p"] is None:
         return cells

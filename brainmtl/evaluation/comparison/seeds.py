@@ -1,0 +1,81 @@
+"""Whether the runs of an arm are what they are taken for: one recipe, trained with other seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brainmtl.evaluation.comparison.arms import Arm
+from brainmtl.evaluation.comparison.folders import Evaluation
+from brainmtl.training.run_record import differences, find_record, show
+
+# The same data and initial weights may lie elsewhere: their hashes say whether they are the same.
+HASHES = ("manifest_sha256", "init_from_sha256", "preprocessing_version", "brainmtl_version")
+SEEDS = ("seed", "data.seed")
+NO_PART_OF_A_RECIPE = (
+    *SEEDS,
+    *("data_dir", "data.data_dir", "init_from", "experiment_name", "from_run"),
+    *("resume", "reuse_stages", "checkpoint_every", "logger", "callbacks"),
+)
+
+
+def seed_warnings(recipes: Sequence[Sequence[Arm]]) -> list[str]:
+    """Per recipe of several runs: options in which they differ, a seed twice, unknown options.
+
+    Compared is what ``run.json`` in the folders of the runs says of their training.
+    """
+    arms = [arms[-1] for arms in recipes if len(arms[-1].seeds) > 1]
+    return [warning for arm in arms for warning in _arm_warnings(arm)]
+
+
+def _arm_warnings(arm: Arm) -> list[str]:
+    records = [(evaluation, _record(evaluation)) for evaluation in arm.seeds]
+    unknown = [str(evaluation.root) for evaluation, record in records if record is None]
+    warnings = []
+    if unknown:
+        warnings.append(
+            f"{arm.name}: the training of {', '.join(unknown)} is not known (no run.json of a training "
+            "run), so it was not checked that the runs are one recipe with other seeds."
+        )
+    known = [(evaluation, record) for evaluation, record in records if record is not None]
+    for evaluation, record in known[1:]:
+        found = _differences(known[0][1], record)
+        if found:
+            warnings.append(
+                f"{arm.name}: {evaluation.root} is of another recipe than {known[0][0].root} "
+                f"({show(found)}); the SD is over more than seeds."
+            )
+    numbers = Counter(record["config"]["seed"] for _, record in known)
+    again = [f"{seed}" for seed, times in numbers.items() if times > 1]
+    if again:
+        warnings.append(
+            f"{arm.name}: several runs have the seed {', '.join(again)}; the SD understates how "
+            "far another seed moves a figure."
+        )
+    return warnings
+
+
+def _record(evaluation: Evaluation) -> dict[str, Any] | None:
+    """run.json of the training run behind an evaluation; of merged folds, that of the first."""
+    if evaluation.run["folds"] is None:
+        # An evaluation may lie elsewhere than its run: RUN/STAGE/checkpoints/best.ckpt.
+        places = [evaluation.root, *Path(evaluation.run["checkpoint"]).absolute().parents[2:3]]
+    else:
+        places = sorted(path for path in evaluation.root.iterdir() if path.name.isdigit())
+    for folder in places:
+        record = find_record(folder)
+        if record is not None and "config" in record:  # not the one of an evaluation
+            return record
+    return None
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        key: pair
+        for key, pair in differences(first["config"], second["config"]).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in NO_PART_OF_A_RECIPE)
+    }
+    hashes = ({name: record[name] for name in HASHES} for record in (first, second))
+    return found | differences(*hashes)
