@@ -86,15 +86,15 @@ def test_gates_make_the_share_of_masks_exact() -> None:
         assert sum(gate is serving.MASK for gate in gates) == count
 
 
-def test_in_turn_and_grouped_requests_are_all_answered(tmp_path: Path) -> None:
+def test_requests_in_turn_and_together_are_all_answered(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     predictor = untrained_predictor()
-    answers = serving.Answers(predictor, tmp_path)
-    files = [serving.png(seed) for seed in range(2)]
-    answers.queued(files, **serving.MASK)
-    answers.grouped(files, **serving.MASK)
+    files = [serving.png(seed) for seed in range(3)]
+    for max_batch in (1, 3):
+        answers = serving.Answers(predictor, tmp_path, max_batch)
+        assert len(answers.together(files, **serving.MASK)) == 3
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    assert len(lines) == 4 and len({line["input_sha256"] for line in lines}) == 2
+    assert len(lines) == 6 and len({line["input_sha256"] for line in lines}) == 3
     body = json.loads(answers.one(files[0], include_gradcam=True, **serving.MASK))
     assert body["segmentation"]["performed"] and body["gradcam_png"]
 

@@ -6,7 +6,8 @@ import asyncio
 import importlib.util
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,14 @@ from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.service import MASK, NO_MASK, png, untrained_predictor
 from benchmarks.speed.spans import NETWORK, median_stages, record
 from benchmarks.speed.timing import Call, Row, Settings, compare, interleave, skipped_row
-from brainmtl.inference.images import read_job
+from brainmtl.data.preprocess import preprocess_slice
+from brainmtl.inference.input_check import read_picture
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 AIM_MS = 5  # that a request may take beyond its network
 PICTURES = 16
 SHARES = (1.0, 0.5, 0.0)  # of pictures that get a mask
 TOGETHER = 8  # requests
-# Grouping has to serve so much more to be worth a queue that waits for company.
-WORTH = 1.2
 
 
 def rows(settings: Settings) -> list[Row]:
@@ -37,62 +37,61 @@ def rows(settings: Settings) -> list[Row]:
         predictor = untrained_predictor(device, precision)
         with tempfile.TemporaryDirectory() as folder:
             answer = Answers(predictor, Path(folder))
+            batched = Answers(predictor, Path(folder), TOGETHER)
             rounds = settings.fewer(2)
             return [
                 *_request_rows(section, predictor, answer, device, rounds),
                 *_share_rows(section, predictor, device, rounds),
-                *_together_rows(section, answer, device, rounds),
+                *_together_rows(section, answer, batched, device, rounds),
             ]
 
     return in_both_formats("serving", settings.devices, measure)
 
 
 class Answers:
-    """The service's own code around ``predictor``, without HTTP: from a file to a JSON body."""
+    """The service's own code around ``predictor``, without HTTP: from a file to a JSON body.
 
-    def __init__(self, predictor: MultiTaskPredictor, folder: Path) -> None:
+    Up to ``max_batch`` requests that wait are computed together.
+    """
+
+    def __init__(self, predictor: MultiTaskPredictor, folder: Path, max_batch: int = 1) -> None:
         from brainmtl.serve.service import Service
         from brainmtl.serve.settings import Settings as ServiceSettings
 
         self.predictor = predictor
-        self.service = Service(ServiceSettings(audit_log=folder / "audit.jsonl"))
+        settings = ServiceSettings(audit_log=folder / "audit.jsonl", max_batch=max_batch)
+        self.service = Service(settings)
 
     def one(self, file: bytes, **options: Any) -> bytes:
         """The answer to one request."""
+        from brainmtl.serve import jobs
+
+        (body,) = jobs.predict_pictures([self._asked(file, options)])
+        if isinstance(body, Exception):
+            raise body
+        return body
+
+    def together(self, files: Sequence[bytes], **options: Any) -> list[float]:
+        """Seconds until each of requests that come at the same time is answered."""
+        return asyncio.run(self._together(files, options))
+
+    async def _together(self, files: Sequence[bytes], options: dict[str, Any]) -> list[float]:
+        from brainmtl.serve import jobs
+
+        start = time.perf_counter()
+
+        async def answered(file: bytes) -> float:
+            asked = self._asked(file, options)
+            await self.service.worker.run_together(jobs.predict_pictures, asked)
+            return time.perf_counter() - start
+
+        return await asyncio.gather(*map(answered, files))
+
+    def _asked(self, file: bytes, options: dict[str, Any]) -> Any:
         from brainmtl.serve import encoding, jobs
 
-        return jobs.predict_picture(self._task(options), file, encoding.JSON)
-
-    def queued(self, files: Sequence[bytes], **options: Any) -> None:
-        """Requests that come at the same time, as the service's worker takes them: in turn."""
-        self._run([lambda f=file: self.one(f, **options) for file in files])
-
-    def grouped(self, files: Sequence[bytes], **options: Any) -> None:
-        """The same as one job: a pass of the network over all of them, and an answer for each."""
-        self._run([lambda: self._group(files, options)])
-
-    def _group(self, files: Sequence[bytes], options: dict[str, Any]) -> list[bytes]:
-        from brainmtl.serve import encoding
-        from brainmtl.serve.schemas import MultitaskAnswer
-
-        info, bodies = self.predictor.info, []
-        for result in self.predictor.predict_batch(files, **options):
-            task = self._task(options)
-            self.service.audit.write([task.entry(result.input_sha256, {}, result.thresholds)])
-            values = encoding.picture_values(result, info, task.timings_ms)
-            bodies.append(MultitaskAnswer(request_id="0", **values).model_dump_json().encode())
-        return bodies
-
-    def _task(self, options: dict[str, Any]) -> Any:
-        from brainmtl.serve.jobs import Task
-
-        return Task(self.service, self.predictor, "0", "/predict_multitask", options, {})
-
-    def _run(self, jobs: Sequence[Callable[[], object]]) -> None:
-        async def all_of_them() -> None:
-            await asyncio.gather(*(self.service.worker.run(job) for job in jobs))
-
-        asyncio.run(all_of_them())
+        task = jobs.Task(self.service, self.predictor, "0", "/predict_multitask", options, {})
+        return jobs.PictureTask(task, file, encoding.JSON)
 
 
 def _request_rows(
@@ -100,7 +99,7 @@ def _request_rows(
 ) -> list[Row]:
     """What a request takes beyond its network, by stage."""
     file, network = png(0), predictor.network
-    image = read_job(file).prepared.image[None]
+    image = _prepared(file)
 
     def bare(gradcam: bool) -> None:
         encoded = network.encode(image)
@@ -148,7 +147,7 @@ def _request_rows(
 def _share_rows(section: str, predictor: MultiTaskPredictor, device: str, rounds: int) -> list[Row]:
     """Pictures one by one, of which an exact share reaches the gate, against a mask for each."""
     files = [png(seed) for seed in range(PICTURES)]
-    images = [read_job(file).prepared.image[None] for file in files]
+    images = [_prepared(file) for file in files]
     network = predictor.network
 
     def whole(gates: Sequence[dict[str, float]]) -> None:
@@ -186,48 +185,48 @@ def _gates(share: float) -> list[dict[str, float]]:
     return [MASK if step else NO_MASK for step in np.diff(steps)]
 
 
-def _together_rows(section: str, answer: Answers, device: str, rounds: int) -> list[Row]:
-    """Requests that come at once: in turn, as the service does it, or as one batch."""
+def _together_rows(
+    section: str, alone: Answers, batched: Answers, device: str, rounds: int
+) -> list[Row]:
+    """Requests that come at once: one after another, and those together that wait for the first."""
     files = [png(seed) for seed in range(TOGETHER)]
+    waits: dict[str, list[float]] = {"in turn": [], "together": []}
+
+    def ask(name: str, answers: Answers) -> None:
+        waits[name].append(statistics.mean(answers.together(files, **MASK)))
+
     seconds = interleave(
-        {
-            "queued": lambda: answer.queued(files, **MASK),
-            "grouped": lambda: answer.grouped(files, **MASK),
-        },
+        {"in turn": lambda: ask("in turn", alone), "together": lambda: ask("together", batched)},
         rounds,
         device,
     )
-    ratio, spread = compare(seconds["queued"], seconds["grouped"])
-    # In turn the k-th of n answers is there after k parts of the time, in a batch all at its end.
-    waits = (TOGETHER + 1) / 2 / TOGETHER
-    mean_wait = [waits * value for value in seconds["queued"]]
-    verdict = "pays" if ratio >= WORTH else "does not pay"
+    means = {name: own[-rounds:] for name, own in waits.items()}  # without those of the warm-up
     title = f"{TOGETHER} requests at once"
+    in_turn, together = f"{title}, one after another", f"{title}, together as served"
     return [
+        Row(section, in_turn, TOGETHER / statistics.median(seconds["in turn"]), "images/s"),
         Row(
             section,
-            f"{title}, in turn (as served)",
-            TOGETHER / statistics.median(seconds["queued"]),
+            together,
+            TOGETHER / statistics.median(seconds["together"]),
             "images/s",
+            *compare(seconds["in turn"], seconds["together"]),
+            "times the speed one after another",
         ),
         Row(
             section,
-            f"{title}, as one batch",
-            TOGETHER / statistics.median(seconds["grouped"]),
-            "images/s",
-            ratio,
-            spread,
-            f"times the speed in turn: grouping {verdict} here (from {WORTH:g} on it would)",
-        ),
-        Row(
-            section,
-            f"{title}, mean wait as one batch",
-            _ms(seconds["grouped"]),
+            f"{together}, mean wait",
+            _ms(means["together"]),
             "ms",
-            *compare(seconds["grouped"], mean_wait),
-            f"times the mean wait in turn, {_ms(mean_wait):.0f} ms",
+            *compare(means["together"], means["in turn"]),
+            f"times the mean wait one after another, {_ms(means['in turn']):.0f} ms",
         ),
     ]
+
+
+def _prepared(file: bytes) -> np.ndarray:
+    """What the network takes, (1, 1, 256, 256)."""
+    return preprocess_slice(read_picture(file).luminance[None]).image[None]
 
 
 def _percent(share: float) -> str:

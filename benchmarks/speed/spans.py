@@ -104,7 +104,7 @@ def points() -> tuple[tuple[Any, str, str], ...]:
 
     return (
         *PREDICTOR,
-        (AuditLog, "write", "audit log"),
+        (AuditLog, "finish", "audit log"),
         (encoding, "picture_values", "answer"),
         *ANSWER,
         (schemas.MultitaskAnswer, "model_dump_json", "answer"),

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from brainmtl.data.geometry import Quad, SliceGeometry, VolumeGeometry, frame_geometry, resize
+from brainmtl.data.geometry import SliceGeometry, VolumeGeometry, frame_geometry, resize
+from brainmtl.data.regions import bounding_box, enclosed, percentile
 from brainmtl.errors import DataError
 
 # Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
@@ -54,7 +54,7 @@ def normalize_zscore(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
         raise DataError("the image is empty: it has no foreground")
     if not np.isfinite(values).all():
         raise DataError("the image holds NaN or infinite values: repair or leave out the file")
-    low, high = np.percentile(values, CLIP_PERCENTILES)
+    low, high = (percentile(values, q) for q in CLIP_PERCENTILES)
     values = np.clip(values, low, high)
     mean, deviation = values.mean(), values.std()
     if deviation <= 1e-6 * max(abs(mean), abs(high - low), 1e-12):
@@ -80,13 +80,12 @@ def find_foreground(image: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(image).all():
         raise DataError("the image holds NaN or infinite values: repair or leave out the file")
-    background, tolerance = _background_level(image)
-    near = np.abs(image - background) <= tolerance
+    solid = _unlike_background(image)
     if image.ndim == 3:
-        return np.stack([_enclosed(near[:, :, k]) for k in range(near.shape[2])], axis=2)
-    foreground = _enclosed(near)
+        return np.stack([enclosed(solid[:, :, k]) for k in range(solid.shape[2])], axis=2)
+    foreground = enclosed(solid)
     # Less than 2 % left means that the corners were not background at all.
-    if foreground.mean() < 0.02:
+    if _share(foreground) < 0.02:
         foreground = np.ones(image.shape, dtype=bool)
     return _inside_frame(image, foreground)
 
@@ -96,21 +95,21 @@ def _inside_frame(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     r0, r1, c0, c1 = bounding_box(foreground)
     inset = max(2, min(r1 - r0, c1 - c0) // 50)  # the frame's own line, blurred by JPEG
     r0, r1, c0, c1 = r0 + inset, r1 - inset, c0 + inset, c1 - inset
-    if foreground.all() or min(r1 - r0, c1 - c0) < 32 or foreground[r0:r1, c0:c1].mean() < 0.97:
+    if foreground.all() or min(r1 - r0, c1 - c0) < 32 or _share(foreground[r0:r1, c0:c1]) < 0.97:
         return foreground
     try:
         inner = find_foreground(image[r0:r1, c0:c1])
     except DataError:  # a blank rectangle: keep what was found
         return foreground
-    if not 0.15 < inner.mean() < 0.90:
+    if not 0.15 < _share(inner) < 0.90:
         return foreground
     result = np.zeros_like(foreground)
     result[r0:r1, c0:c1] = inner
     return result
 
 
-def _background_level(image: np.ndarray) -> tuple[float, float]:
-    """Background value and the distance from it that still counts as background."""
+def _unlike_background(image: np.ndarray) -> np.ndarray:
+    """bool of the image's shape: farther from the background's value than its noise reaches."""
     rows, columns = (max(2, size // 16) for size in image.shape[:2])
     corners = np.concatenate(
         [
@@ -121,72 +120,17 @@ def _background_level(image: np.ndarray) -> tuple[float, float]:
     )
     background = float(np.median(corners))
     distance = np.abs(image - background)
-    strong = float(np.percentile(distance, 99))
+    strong = percentile(distance, 99)
     if strong == 0:  # fewer than 1 % of the pixels differ
         strong = float(distance.max())
     if strong == 0:
         raise DataError(f"the image is constant ({background:g}): nothing to see in it")
     noise = 1.4826 * float(np.median(np.abs(corners - background)))
-    return background, float(np.clip(4 * noise, 0.06 * strong, 0.25 * strong))
+    return distance > float(np.clip(4 * noise, 0.06 * strong, 0.25 * strong))
 
 
-def _enclosed(near: np.ndarray) -> np.ndarray:
-    """Foreground of one plane: not background that touches the border; letters and specks dropped."""
-    found = np.zeros(near.shape, dtype=bool)
-    if near.all():
-        return found
-    # Around this box all is background: nothing in the following reaches beyond it.
-    r0, r1, c0, c1 = bounding_box(~near)
-    # Closing keeps the flood from leaking into the head through a gap in a thin scalp; opening cuts
-    # off captions and rulers that touch the head. Both scale with the picture.
-    steps = max(1, min(near.shape) // 128)
-    solid = np.pad(~near[r0:r1, c0:c1], steps)
-    solid = _erode(_dilate(solid, steps), steps)
-    foreground = ~_touching_border(~solid)[steps:-steps, steps:-steps]
-    foreground = _dilate(_erode(foreground, 2 * steps), 2 * steps)
-    labels, count = ndimage.label(foreground)
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        # Two hemispheres or eyes apart from the brain stay; letters of a caption go.
-        foreground = (sizes >= 0.1 * sizes.max())[labels]
-    # What does not touch the border of a rim of background is a hole, and belongs to the head.
-    found[r0:r1, c0:c1] = ~_touching_border(np.pad(~foreground, 1, constant_values=True))[
-        1:-1, 1:-1
-    ]
-    return found
-
-
-def _erode(solid: np.ndarray, steps: int, outside: bool = False) -> np.ndarray:
-    """Erosion by a diamond of radius ``steps``: as ndimage.binary_erosion, in a third of the time."""
-    padded = np.pad(solid, 1, constant_values=outside)
-    inner = padded[1:-1, 1:-1]
-    for _ in range(steps):
-        across = padded[:-2, 1:-1] & padded[2:, 1:-1]
-        across &= padded[1:-1, :-2] & padded[1:-1, 2:]
-        inner &= across
-    return inner
-
-
-def _dilate(solid: np.ndarray, steps: int) -> np.ndarray:
-    return ~_erode(~solid, steps, outside=True)
-
-
-def _touching_border(near: np.ndarray) -> np.ndarray:
-    labels, _ = ndimage.label(near)
-    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    keep = np.zeros(labels.max() + 1, dtype=bool)
-    keep[border] = True
-    keep[0] = False
-    return keep[labels]
-
-
-def bounding_box(foreground: np.ndarray) -> Quad:
-    """(first row, end row, first column, end column) of the True pixels of a plane (H, W)."""
-    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
-    if rows.size == 0:
-        raise DataError("the image is empty: it has no foreground")
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+def _share(mask: np.ndarray) -> float:
+    return np.count_nonzero(mask) / mask.size
 
 
 def preprocess_slice(
@@ -217,7 +161,7 @@ def preprocess_slice(
     if foreground.any() and any(np.ptp(plane[foreground]) == 0 for plane in planes):
         raise DataError("the image is constant over its foreground: nothing to see in it")
     # Padding is no head, even where the head touches the border of the picture.
-    framed = _to_frame(foreground.astype(np.float32), geometry, fill=0.0) >= 0.5
+    framed = _to_frame(foreground, geometry, fill=False) >= 0.5
     channels = [normalize_zscore(_to_frame(plane, geometry), framed) for plane in planes]
     image = np.stack(channels).astype(np.float16).astype(np.float32)
     return PreparedSlice(image, framed, geometry)
@@ -225,7 +169,7 @@ def preprocess_slice(
 
 def prepare_mask(mask: np.ndarray, geometry: SliceGeometry) -> np.ndarray:
     """Mask plane (H, W) bool -> uint8 {0, 1} (256, 256) in the same frame as its image."""
-    return (_to_frame(mask.astype(np.float32), geometry, fill=0.0) >= 0.5).astype(np.uint8)
+    return (_to_frame(mask, geometry, fill=False) >= 0.5).astype(np.uint8)
 
 
 def _to_frame(plane: np.ndarray, geometry: SliceGeometry, fill: float | None = None) -> np.ndarray:

@@ -163,14 +163,14 @@ def heat_shares(
     for mask in (head_mask, tumour_mask):
         if mask is not None and mask.shape != heat.shape:
             raise ValueError(f"heat {heat.shape} and mask {mask.shape} differ in shape")
-    heat = np.asarray(heat, dtype=np.float64)
+    given, heat = heat, np.asarray(heat, dtype=np.float64)
     if not (np.isfinite(heat).all() and (heat >= 0).all()):
         raise ValueError("heat must be finite and not negative")
     total = float(heat.sum())
     if total == 0:
         return HeatShares(None, None, None, None)
     head = head_mask.astype(bool)
-    outside, half = float(heat[~head].sum()) / total, _half_area(heat[head])
+    outside, half = float(heat[~head].sum()) / total, _half_area(given[head])
     if tumour_mask is None or not tumour_mask.any():
         return HeatShares(outside, half, None, None)
     tumour = tumour_mask.astype(bool)
@@ -180,7 +180,7 @@ def heat_shares(
 
 
 def _half_area(heat: np.ndarray) -> float | None:
-    held = np.cumsum(np.sort(heat)[::-1])
+    held = np.cumsum(np.sort(heat)[::-1], dtype=np.float64)
     if not len(held) or held[-1] == 0:
         return None
     return float(np.searchsorted(held, held[-1] / 2) + 1) / len(held)

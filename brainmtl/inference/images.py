@@ -18,8 +18,8 @@ from brainmtl.data.preprocess import PreparedSlice, preprocess_slice
 from brainmtl.errors import DataError
 from brainmtl.inference.bands import Band, band_of
 from brainmtl.inference.decision import Decision, decide
-from brainmtl.inference.gradcam import head_mask, heat_shares
-from brainmtl.inference.input_check import ImageLike, Picture, read_picture, refuse
+from brainmtl.inference.gradcam import HeatShares, head_mask, heat_shares
+from brainmtl.inference.input_check import ImageLike, read_picture, refuse
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import clean_slice
 from brainmtl.inference.results import (
@@ -90,23 +90,28 @@ class Timer:
 
 @dataclass(eq=False)
 class Job:
-    """One picture on its way; ``reason`` is set as soon as nothing more is to be said of it."""
+    """One picture on its way, of ``size`` (H, W), and what is asked of it.
 
-    picture: Picture
+    ``reason`` is set as soon as nothing more is to be said of it; ``pixels`` and ``heat`` are the
+    network's, float32 on the prepared grid (256, 256). The picture itself is not kept.
+    """
+
+    size: tuple[int, int]
+    sha256: str
+    point: OperatingPoint
+    include_gradcam: bool
     prepared: PreparedSlice | None = None
     reason: Reason | None = None
     decision: Decision | None = None
     raw: float | None = None
     score: float | None = None
-    segmentation: Segmentation | None = None
-    gradcam: np.ndarray | None = None
-    heat_outside: float | None = None
-    heat_half_area: float | None = None
+    pixels: np.ndarray | None = None
+    heat: np.ndarray | None = None
     timer: Timer = field(default_factory=Timer)
 
 
-def read_job(image: ImageLike) -> Job:
-    """Decode, check and prepare one picture.
+def read_job(image: ImageLike, point: OperatingPoint, include_gradcam: bool = False) -> Job:
+    """Decode, check and prepare one picture, to be judged by ``point``.
 
     Raises:
         InputError: it cannot be read as a picture.
@@ -114,7 +119,7 @@ def read_job(image: ImageLike) -> Job:
     timer = Timer()
     with timer.step("decode"):
         picture = read_picture(image)
-    job = Job(picture, timer=timer)
+    job = Job(picture.luminance.shape, picture.sha256, point, include_gradcam, timer=timer)
     with timer.step("preprocess"):
         job.reason = refuse(picture)
         if job.reason is None:
@@ -125,54 +130,60 @@ def read_job(image: ImageLike) -> Job:
     return job
 
 
-def predict_jobs(
-    served: Served, jobs: Sequence[Job], point: OperatingPoint, include_gradcam: bool
-) -> list[ImageResult]:
-    """Results of the jobs, at most MAX_BATCH pictures in the network together."""
+def predict_jobs(served: Served, jobs: Sequence[Job]) -> Iterator[ImageResult]:
+    """Results of the jobs in their order, at most MAX_BATCH pictures in the network together.
+
+    The planes of a result, which may be large, are made when its turn has come.
+    """
     open_jobs = [job for job in jobs if job.reason is None]
     for start in range(0, len(open_jobs), MAX_BATCH):
-        _run(served, open_jobs[start : start + MAX_BATCH], point, include_gradcam)
-    return [_result(served, job, point) for job in jobs]
+        _run(served, open_jobs[start : start + MAX_BATCH])
+    for job in jobs:
+        yield _result(served, job)
 
 
-def _run(served: Served, jobs: Sequence[Job], point: OperatingPoint, include_gradcam: bool) -> None:
+def _run(served: Served, jobs: Sequence[Job]) -> None:
     """One encoder pass; the decoder for the pictures that reach the gate, heat maps where asked for."""
     timers = [job.timer for job in jobs]
     with timers[0].step("encoder", *timers):
-        encoded = served.network.encode(np.stack([job.prepared.image for job in jobs]), point.tta)
+        images = np.stack([job.prepared.image for job in jobs])
+        encoded = served.network.encode(images, jobs[0].point.tta)  # of the model: the same for all
         scores = served.scores(encoded)
     for job, raw, score in zip(jobs, encoded.probability, scores, strict=True):
-        job.score = score
-        if served.unlike(score):
-            job.reason = Reason(
-                "out_of_distribution",
-                f"The picture is unlike those of training (distance {score:.1f}, limit "
-                f"{served.ood.threshold:.1f}): it may be no head MRI, or one of another kind.",
-            )
-            continue
-        job.raw = float(raw)
-        job.decision = decide(job.raw, point)
+        _judge(served, job, float(raw), score)
     judged = [k for k, job in enumerate(jobs) if job.decision is not None]
-    chosen = [k for k in judged if jobs[k].decision.segment]
-    if chosen:
+    if chosen := [k for k in judged if jobs[k].decision.segment]:
         timers = [jobs[k].timer for k in chosen]
         with timers[0].step("decoder", *timers):
-            pixels = served.network.decode(encoded, chosen)
-        for k, own in zip(chosen, pixels, strict=True):
-            with jobs[k].timer.step("postprocess"):
-                jobs[k].segmentation = _segmentation(jobs[k], own, point)
-    if include_gradcam and judged:
-        timers = [jobs[k].timer for k in judged]
+            for k, own in zip(chosen, served.network.decode(encoded, chosen), strict=True):
+                jobs[k].pixels = own
+    if chosen := [k for k in judged if jobs[k].include_gradcam]:
+        timers = [jobs[k].timer for k in chosen]
         with timers[0].step("gradcam", *timers):
-            for k, heat in zip(judged, served.network.gradcam(encoded, judged), strict=True):
-                _explain(jobs[k], heat)
+            for k, own in zip(chosen, served.network.gradcam(encoded, chosen), strict=True):
+                jobs[k].heat = own
 
 
-def _segmentation(job: Job, pixels: np.ndarray, point: OperatingPoint) -> Segmentation:
-    geometry = job.prepared.geometry
-    mask = clean_slice(pixels >= point.seg_threshold, point.postprocess)
-    plane = geometry.mask_to_plane(mask).astype(np.uint8)
-    area, pixel_mm2 = int(plane.sum()), pixel_area_mm2(geometry)
+def _judge(served: Served, job: Job, raw: float, score: float | None) -> None:
+    job.score = score
+    if served.unlike(score):
+        job.reason = Reason(
+            "out_of_distribution",
+            f"The picture is unlike those of training (distance {score:.1f}, limit "
+            f"{served.ood.threshold:.1f}): it may be no head MRI, or one of another kind.",
+        )
+        return
+    job.raw = raw
+    job.decision = decide(raw, job.point)
+
+
+def _segmentation(job: Job) -> Segmentation | None:
+    if job.pixels is None:
+        return None
+    geometry, point = job.prepared.geometry, job.point
+    mask = clean_slice(job.pixels >= point.seg_threshold, point.postprocess)
+    plane = geometry.mask_to_plane(mask).view(np.uint8)
+    area, pixel_mm2 = int(np.count_nonzero(plane)), pixel_area_mm2(geometry)
     return Segmentation(
         performed=True,
         reason=f"P = {job.decision.calibrated:.3f} reaches the gate {point.seg_gate:g}",
@@ -180,12 +191,6 @@ def _segmentation(job: Job, pixels: np.ndarray, point: OperatingPoint) -> Segmen
         area_px=area,
         area_mm2=None if pixel_mm2 is None else area * pixel_mm2,
     )
-
-
-def _explain(job: Job, heat: np.ndarray) -> None:
-    shares = heat_shares(heat, head_mask(job.prepared.image))
-    job.heat_outside, job.heat_half_area = shares.outside_head, shares.half_area
-    job.gradcam = job.prepared.geometry.to_plane(heat)
 
 
 def thresholds(point: OperatingPoint) -> dict[str, float]:
@@ -198,8 +203,16 @@ def thresholds(point: OperatingPoint) -> dict[str, float]:
     }
 
 
-def _result(served: Served, job: Job, point: OperatingPoint) -> ImageResult:
+def _result(served: Served, job: Job) -> ImageResult:
+    point = job.point
     decision = job.decision or decide(None, point, job.reason.text)
+    with job.timer.step("postprocess"):
+        made = _segmentation(job)
+    shares, plane = None, None
+    if job.heat is not None:
+        with job.timer.step("gradcam"):
+            shares = heat_shares(job.heat, head_mask(job.prepared.image))
+            plane = job.prepared.geometry.to_plane(job.heat)
     return ImageResult(
         probability=decision.calibrated,
         raw_probability=job.raw,
@@ -208,16 +221,20 @@ def _result(served: Served, job: Job, point: OperatingPoint) -> ImageResult:
         abstained=decision.abstained,
         reason=decision.reason,
         reason_code=job.reason.code if job.reason else None,
-        warnings=[*served.standing, *_warnings(job, decision, point)],
-        segmentation=job.segmentation or _without_mask(decision, point),
-        gradcam=job.gradcam,
-        heat_outside_head=job.heat_outside,
+        warnings=[
+            *served.standing,
+            *_mask_warnings(made, decision, point),
+            *_heat_warnings(shares, decision),
+        ],
+        segmentation=made or _without_mask(decision, point),
+        gradcam=plane,
+        heat_outside_head=shares.outside_head if shares else None,
         ood_score=job.score,
         ood_threshold=None if served.ood is None else served.ood.threshold,
         thresholds=thresholds(point),
         timings_ms=job.timer.total(),
-        input_sha256=job.picture.sha256,
-        original_size=job.picture.luminance.shape,
+        input_sha256=job.sha256,
+        original_size=job.size,
     )
 
 
@@ -233,29 +250,34 @@ def _without_mask(decision: Decision, point: OperatingPoint) -> Segmentation:
     )
 
 
-def _warnings(job: Job, decision: Decision, point: OperatingPoint) -> list[str]:
-    found = []
-    if job.segmentation is not None and decision.label == 1 and not job.segmentation.area_px:
-        found.append("The picture is called tumour, but the mask is empty.")
-    if job.segmentation is not None and decision.label == 0 and job.segmentation.area_px:
-        found.append(
+def _mask_warnings(
+    made: Segmentation | None, decision: Decision, point: OperatingPoint
+) -> list[str]:
+    if made is None:
+        return []
+    if decision.label == 1 and not made.area_px:
+        return ["The picture is called tumour, but the mask is empty."]
+    if decision.label == 0 and made.area_px:
+        return [
             f"P lies between the gate {point.seg_gate:g} and the threshold {point.threshold:g}: there "
             "is a mask although the picture is not called tumour."
-        )
-    return found + _heat_warnings(job, decision)
+        ]
+    return []
 
 
-def _heat_warnings(job: Job, decision: Decision) -> list[str]:
-    found = []
+def _heat_warnings(shares: HeatShares | None, decision: Decision) -> list[str]:
+    if shares is None:
+        return []
+    found, outside, half = [], shares.outside_head, shares.half_area
     # where little speaks for tumour, the little may well lie anywhere
-    if decision.label == 1 and job.heat_outside is not None and job.heat_outside > HEAT_LIMIT:
+    if decision.label == 1 and outside is not None and outside > HEAT_LIMIT:
         found.append(
-            f"{job.heat_outside:.0%} of the heat map lies outside the head: the classification may rest "
+            f"{outside:.0%} of the heat map lies outside the head: the classification may rest "
             "on something other than the brain."
         )
-    if job.heat_half_area is not None and job.heat_half_area > EVEN_LIMIT:
+    if half is not None and half > EVEN_LIMIT:
         found.append(
-            f"The heat map is almost even: half of its heat is spread over {job.heat_half_area:.0%} of "
+            f"The heat map is almost even: half of its heat is spread over {half:.0%} of "
             "the head. It does not show where the model looked."
         )
     return found

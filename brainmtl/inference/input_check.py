@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import reduce
 from io import BytesIO
 from pathlib import Path
 
@@ -212,11 +213,15 @@ def _coloured_share(values: np.ndarray) -> float:
     """Share of pixels whose channels differ by more than COLOURED of the range."""
     if values.ndim == 2 or values.shape[2] < 3:
         return 0.0
-    colours = values[..., :3].astype(np.float32)
+    channels = [values[..., c] for c in range(3)]
     if values.shape[2] == 4:
-        colours *= values[..., 3:].astype(np.float32) / 255
-    full = 255.0 if values.dtype == np.uint8 else float(np.abs(colours).max())
-    return float((np.ptp(colours, axis=2) > COLOURED * full).mean()) if full else 0.0
+        opacity = values[..., 3].astype(np.float32) / 255
+        channels = [channel.astype(np.float32) * opacity for channel in channels]
+    # pair by pair: a reduction over an axis of three takes ten times as long
+    spread = reduce(np.maximum, channels) - reduce(np.minimum, channels)
+    byte = values.dtype == np.uint8
+    full = 255.0 if byte else max(float(np.abs(channel).max()) for channel in channels)
+    return np.count_nonzero(spread > COLOURED * full) / spread.size if full else 0.0
 
 
 def _digest(array: np.ndarray) -> str:

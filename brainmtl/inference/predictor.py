@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainmtl.errors import ConfigError
 from brainmtl.inference.bands import check_bands, load_bands
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """A picture and what is asked of it: the arguments of :meth:`MultiTaskPredictor.predict_image`."""
+
+    image: ImageLike
+    include_gradcam: bool = False
+    seg_gate: float | None = None
+    cls_threshold: float | None = None
 
 
 class MultiTaskPredictor:
@@ -128,7 +137,7 @@ class MultiTaskPredictor:
             InputError: the picture cannot be read; ``reason`` says why in one word.
         """
         point = self._point(seg_gate, cls_threshold)
-        return predict_jobs(self._served, [read_job(image)], point, include_gradcam)[0]
+        return next(predict_jobs(self._served, [read_job(image, point, include_gradcam)]))
 
     def predict_batch(
         self,
@@ -143,18 +152,30 @@ class MultiTaskPredictor:
         One that cannot be read becomes a :class:`Failure` and leaves the others alone. The encoder
         runs once per 16 pictures, the decoder on those that reach the gate.
         """
-        point = self._point(seg_gate, cls_threshold)
-        found: list[ImageResult | Failure | None] = []
+        self._point(
+            seg_gate, cls_threshold
+        )  # its error is the caller's and not that of each picture
+        options = (include_gradcam, seg_gate, cls_threshold)
+        return list(self.predict_requests([Request(image, *options) for image in images]))
+
+    def predict_requests(self, requests: Sequence[Request]) -> Iterator[ImageResult | Failure]:
+        """As :meth:`predict_batch` for pictures of which different things are asked, one by one.
+
+        Options that cannot work are a :class:`Failure` too. All pictures have gone through the network
+        before the first result is there; a result's planes are made when it is asked for.
+        """
+        found: list[Failure | None] = []
         jobs = []
-        for image in images:
+        for image, include_gradcam, *thresholds in requests:
             try:
-                jobs.append(read_job(image))
+                jobs.append(read_job(image, self._point(*thresholds), include_gradcam))
                 found.append(None)
-            except InputError as error:
+            except (InputError, ConfigError) as error:
                 name = str(image) if isinstance(image, str | Path) else None
                 found.append(Failure(name, error))
-        results = iter(predict_jobs(self._served, jobs, point, include_gradcam))
-        return [next(results) if one is None else one for one in found]
+        results = predict_jobs(self._served, jobs)
+        for failure in found:
+            yield next(results) if failure is None else failure
 
     def predict_volume(
         self,

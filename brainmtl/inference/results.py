@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from brainmtl.errors import BrainMTLError
 from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.png import png_bytes
 
 DISCLAIMER = "Research software, not a medical device: not for diagnosis or treatment."
 TUMOUR, NO_TUMOUR = "tumour", "no tumour"
@@ -237,7 +236,7 @@ class ModelInfo:
 
 def mask_png(mask: np.ndarray) -> bytes:
     """A mask {0, 1} (H, W) as PNG bytes, 0 and 255."""
-    return png_bytes((mask > 0).astype(np.uint8) * 255)
+    return png_bytes(np.where(mask > 0, np.uint8(255), np.uint8(0)))
 
 
 def heat_png(heat: np.ndarray) -> bytes:
@@ -254,16 +253,6 @@ def mask_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
     image = nib.Nifti1Image(mask.astype(np.uint8), affine)
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), mtime=0)
-
-
-def png_bytes(pixels: np.ndarray) -> bytes:
-    """Pixels uint8 (H, W) or (H, W, 3), or uint16 (H, W), as the bytes of a PNG file."""
-    from PIL import Image
-
-    stream = BytesIO()
-    # Run lengths alone: a heat map in a quarter of the time for a quarter more bytes.
-    Image.fromarray(pixels).save(stream, format="PNG", compress_type=zlib.Z_RLE)
-    return stream.getvalue()
 
 
 def _base64(data: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,30 @@ class AuditLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # The disk takes milliseconds in which an answer can be encoded.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="brainmtl-audit")
 
-    def write(self, entries: Sequence[dict[str, Any]]) -> None:
-        """Append ``entries`` and wait until the disk has them (fsync).
+    def begin(self, entries: Sequence[dict[str, Any]]) -> Future[None]:
+        """Begin to append ``entries``, after those that were given before.
 
         The lines go out in one write to a file opened with O_APPEND: those of several processes do
         not mix.
+        """
+        return self._executor.submit(self._append, entries)
+
+    def finish(self, written: Future[None]) -> None:
+        """Wait until the disk has what :meth:`begin` was given (fsync).
 
         Raises:
-            ApiError: 503 when they cannot be written. A decision without a line is not given out.
+            ApiError: 503 when it cannot be written. A decision without a line is not given out.
         """
+        written.result()
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        self._executor.shutdown(wait=True)
+
+    def _append(self, entries: Sequence[dict[str, Any]]) -> None:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         lines = "".join(json.dumps({"time": time, **e}, allow_nan=False) + "\n" for e in entries)
         try:

@@ -6,13 +6,14 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.errors import ConfigError
+from brainmtl.inference.predictor import Request
 from brainmtl.inference.results import Failure, ImageResult, InputError, VolumeResult
 from brainmtl.serve import encoding
 from brainmtl.serve.errors import ApiError, error_body
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_FILES = 32  # of a batch
 CHUNK = 4  # pictures of a batch that go through the network, and lie in memory, together
+# Of pictures that are answered together: sixteen of 512x512, or four of 1024x1024.
+MAX_PIXELS_TOGETHER = 1 << 22
 # 422 for the others: a picture of a kind that is read here, but damaged, too small or animated.
 STATUS_OF = {"too_large": 413, "not_an_image": 415, "format_not_allowed": 415}
 
@@ -63,22 +66,61 @@ class Task:
         }
 
 
-def predict_picture(task: Task, data: bytes, media_type: str) -> bytes:
-    """Body of the answer on one picture, as JSON or PNG.
+@dataclass(frozen=True)
+class PictureTask:
+    """A request of one picture: the file, and the type of the answer, JSON or PNG."""
 
-    Raises:
-        ApiError: the picture cannot be read, or there is no PNG of it.
+    task: Task
+    data: bytes
+    media_type: str
+
+
+def predict_pictures(asked: Sequence[PictureTask]) -> Iterator[bytes | Exception]:
+    """Bodies of the answers to requests that wait together, in order, or an ApiError of their own.
+
+    They go through the network together as long as they have no more than MAX_PIXELS_TOGETHER: the
+    preparation of a large picture would keep the others waiting.
     """
-    task.begin()
+    group: list[PictureTask] = []
+    pixels = 0
+    for one in asked:
+        own = _pixels(one.data) if len(asked) > 1 else 0
+        if group and pixels + own > MAX_PIXELS_TOGETHER:
+            yield from _answers(group)
+            group, pixels = [], 0
+        group.append(one)
+        pixels += own
+    yield from _answers(group)
+
+
+def _answers(group: Sequence[PictureTask]) -> Iterator[bytes | Exception]:
+    for one in group:
+        one.task.begin()
+    requests = [Request(image=one.data, **one.task.options) for one in group]
+    results = group[0].task.predictor.predict_requests(requests)
+    for one, result in zip(group, results, strict=True):
+        try:
+            yield _answer(one, result)
+        except Exception as error:  # of this request alone
+            yield error
+
+
+def _answer(one: PictureTask, result: ImageResult | Failure) -> bytes:
+    task = one.task
+    if isinstance(result, Failure):
+        raise _rejected(task, one.data, result.error) from result.error
+    recorded = _begin_record(task, [_picture_entry(task, result)])
     try:
-        result = task.predictor.predict_image(data, **task.options)
-    except (InputError, ConfigError) as error:
-        raise _rejected(task, data, error) from error
-    _record(task, [_picture_entry(task, result)])
-    if media_type == encoding.PNG:
-        return encoding.picture_png(data, result)
-    values = encoding.picture_values(result, task.predictor.info, task.timings_ms)
-    return MultitaskAnswer(request_id=task.request_id, **values).model_dump_json().encode()
+        return _body(one, result)
+    finally:
+        recorded()  # no answer, and no refusal either, before the line is on the disk
+
+
+def _body(one: PictureTask, result: ImageResult) -> bytes:
+    if one.media_type == encoding.PNG:
+        return encoding.picture_png(one.data, result)
+    values = encoding.picture_values(result, one.task.predictor.info, one.task.timings_ms)
+    return MultitaskAnswer(request_id=one.task.request_id, **values).model_dump_json().encode()
 
 
 def predict_batch(task: Task, files: Sequence[bytes]) -> bytes:
@@ -145,21 +187,25 @@ def _batch_item(
 
 def _check_pixels(files: Sequence[bytes]) -> None:
     """A batch may hold as many pixels as one picture: that bounds its memory and its time."""
-    from PIL import Image
-
     from brainmtl.data.image_io import MAX_PIXELS
-    from brainmtl.inference.input_check import FORMATS
 
-    pixels = 0
-    for data in files:
-        try:
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                pixels += image.width * image.height
-        except Exception:  # the predictor says what is wrong with it
-            continue
+    pixels = sum(map(_pixels, files))
     if len(files) > 1 and pixels > MAX_PIXELS:
         detail = f"The batch has {pixels:,} pixels, more than {MAX_PIXELS:,}: send fewer pictures."
         raise ApiError(413, "too_large", detail)
+
+
+def _pixels(data: bytes) -> int:
+    """As the header says; 0 where none can be read."""
+    from PIL import Image
+
+    from brainmtl.inference.input_check import FORMATS
+
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # the predictor says what is wrong with it
+        return 0
 
 
 def _picture_entry(task: Task, result: ImageResult) -> dict[str, Any]:
@@ -177,10 +223,20 @@ def _decision(result: ImageResult | VolumeResult) -> dict[str, Any]:
     }
 
 
+def _begin_record(task: Task, entries: list[dict[str, Any]]) -> Callable[[], None]:
+    """Begin to write audit lines; what is returned waits until they are on the disk."""
+    written = task.service.audit.begin(entries)
+
+    def wait() -> None:
+        task.service.audit.finish(written)
+        abstained = sum(bool(entry["decision"].get("abstained")) for entry in entries)
+        task.service.metrics.abstentions.inc(abstained)
+
+    return wait
+
+
 def _record(task: Task, entries: list[dict[str, Any]]) -> None:
-    task.service.audit.write(entries)
-    abstained = sum(bool(entry["decision"].get("abstained")) for entry in entries)
-    task.service.metrics.abstentions.inc(abstained)
+    _begin_record(task, entries)()
 
 
 def _rejection(task: Task, data: bytes, refusal: ApiError) -> dict[str, Any]:

@@ -89,8 +89,9 @@ async def predict_multitask(
     async with service.worker.admit():
         (data,), timings = await _upload(request, service, "file")
         task = _task(request, service, predictor, options, timings)
-        body = await service.worker.run(
-            lambda: jobs.predict_picture(task, data, media_type), lambda: _gone(request)
+        asked = jobs.PictureTask(task, data, media_type)
+        body = await service.worker.run_together(
+            jobs.predict_pictures, asked, lambda: _gone(request)
         )
     return Response(body, media_type=media_type)
 

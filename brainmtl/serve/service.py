@@ -26,7 +26,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.worker = Worker(capacity=settings.queue + 1)
+        self.worker = Worker(settings.queue + 1, settings.max_batch)
         self.audit = AuditLog(settings.audit_log)
         self.metrics = Metrics(queue_length=lambda: self.worker.admitted)
         self.predictor: MultiTaskPredictor | None = None
@@ -40,6 +40,7 @@ class Service:
     async def stop(self) -> None:
         """Finish what runs."""
         await self.worker.close()
+        self.audit.close()
 
     def require_model(self) -> MultiTaskPredictor:
         """The predictor.
@@ -83,5 +84,5 @@ class Service:
         predictor = MultiTaskPredictor.from_folder(
             folder, precision=self.settings.precision, runtime=self.settings.runtime
         )
-        warm_up(predictor)
+        warm_up(predictor, self.settings.max_batch)
         return predictor

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import ConfigError
+from brainmtl.inference.images import MAX_BATCH
 from brainmtl.inference.runtimes import PRECISIONS, RUNTIMES
 
 MEBIBYTE = 1 << 20
@@ -25,7 +26,7 @@ class Settings:
 
     ``model_dir`` None means the newest exported folder, ``threads`` None what torch chooses. A
     request body may hold ``max_body_mb`` MiB, and ``queue`` requests may wait for the one that is
-    being computed. ``runtime`` and ``precision`` are those of
+    being computed, of which up to ``max_batch`` single pictures are computed together. ``runtime`` and ``precision`` are those of
     :meth:`brainmtl.inference.predictor.MultiTaskPredictor.from_folder`.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     api_key: str | None = None
     max_body_mb: float = 64.0
     queue: int = 16
+    max_batch: int = 8
     audit_log: Path = DEFAULT_AUDIT_LOG
     cors_origins: tuple[str, ...] = ()
     threads: int | None = None
@@ -62,6 +64,7 @@ class Settings:
             api_key=values.get("API_KEY"),
             max_body_mb=_number(values, "MAX_BODY_MB", float, 0.001, 4096, cls.max_body_mb),
             queue=_number(values, "QUEUE", int, 0, 10_000, cls.queue),
+            max_batch=_number(values, "MAX_BATCH", int, 1, MAX_BATCH, cls.max_batch),
             audit_log=Path(values.get("AUDIT_LOG", DEFAULT_AUDIT_LOG)).expanduser(),
             cors_origins=tuple(
                 _origin(o) for o in values.get("CORS_ORIGINS", "").split(",") if o.strip()

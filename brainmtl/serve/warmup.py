@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from brainmtl.inference.predictor import MultiTaskPredictor
 
 
-def warm_up(predictor: MultiTaskPredictor) -> None:
-    """Run the network on every batch size that requests cause, and the code around it once.
+def warm_up(predictor: MultiTaskPredictor, max_batch: int = 1) -> None:
+    """Run the network on every batch size that requests cause, and the code around it once; up to
+    ``max_batch`` requests are computed together.
 
     The network also by itself: a synthetic picture might be refused as unlike those of training, and
     would then leave decoder and the heat map cold.
     """
     from brainmtl.inference.images import MAX_BATCH
 
-    # Pictures alone and in the chunks of a batch; volumes.
-    _run(predictor.network, (*range(1, CHUNK + 1), MAX_BATCH), predictor.info.operating_point.tta)
+    # Pictures alone, those that wait together, and the chunks of a batch; volumes.
+    sizes = (*range(1, max(CHUNK, max_batch) + 1), MAX_BATCH)
+    _run(predictor.network, sizes, predictor.info.operating_point.tta)
     plane = _head()
     predictor.predict_image(_png(plane), include_gradcam=True)
     overlay_png(_png(plane), np.zeros(plane.shape, np.float32))

@@ -107,7 +107,7 @@ def test_the_network_sees_what_prepare_stored(phantom_dir: Path, raw_dir: Path) 
         path = next(files[name] for name in files if str(row.case_id).endswith(name))
         stored = read_sample(phantom_dir / row.path)
         for image in (path, path.read_bytes(), Image.open(path)):
-            job = read_job(image)
+            job = read_job(image, OperatingPoint.default())
             assert np.array_equal(job.prepared.image, stored.image)
             assert job.prepared.image.dtype == stored.image.dtype
             assert job.prepared.geometry.crop == stored.geometry.crop
@@ -371,7 +371,6 @@ def test_a_mask_without_the_label_is_explained(
 def test_heat_that_tells_nothing_of_the_brain_is_a_warning(
     own: MultiTaskPredictor, photos: list[Path], where: str, called: bool
 ) -> None:
-    job = read_job(photos[0])
     network = own._served.network
     heat = np.ones((1, 256, 256), np.float32)
     if where == "corner":
@@ -387,7 +386,8 @@ def test_heat_that_tells_nothing_of_the_brain_is_a_warning(
 
     served = replace(own._served, network=Heated())
     point = replace(own.info.operating_point, seg_gate=0.0, threshold=1e-6 if called else 1 - 1e-9)
-    (found,) = predict_jobs(served, [job], point, include_gradcam=True)
+    job = read_job(photos[0], point, include_gradcam=True)
+    (found,) = predict_jobs(served, [job])
     outside = 1.0 if where == "corner" else 1 - head_mask(job.prepared.image).mean()
     assert found.heat_outside_head == pytest.approx(outside)
     told = " ".join(found.warnings)
