@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from monai.data import set_track_meta
 from omegaconf import OmegaConf
 
 from brainmtl.data.augmentation import RandomAffine2d
@@ -81,6 +82,12 @@ def batch_affine(sample: dict[str, torch.Tensor], affine: RandomAffine2d) -> flo
     return milliseconds(run, 10) / BATCH
 
 
+def intensity(transform: Any, kind: type, planes: np.ndarray) -> float:
+    """``transform`` each time, as its class ``kind`` computes it."""
+    transform.prob = 1.0
+    return milliseconds(lambda _: kind.__call__(transform, planes))
+
+
 def training_step() -> float:
     model = create_multi_task_model(**_plain("model/unet_2m_fast"))
     images = torch.randn(BATCH, 1, 256, 256)
@@ -99,17 +106,21 @@ def _plain(name: str) -> dict[str, Any]:
 
 def main() -> None:
     warnings.filterwarnings("ignore")
+    set_track_meta(False)  # MONAI's tensors with metadata would cost it half as much again
     torch.set_num_threads(1)  # as in a worker process
     sample = head()
+    planes = sample["image"].numpy()
     rows: list[tuple[str, float]] = []
     for name in ("none", "light", "strong"):
         augmentation = instantiate(OmegaConf.load(CONF / f"augmentation/{name}.yaml"))
         run = lambda k, a=augmentation: a.set_random_state(seed=k)(sample)  # noqa: E731
         rows.append((f"augmentation={name}", milliseconds(run, 300)))
         for transform in augmentation.intensity:
-            transform.prob = 1.0
-            cost = milliseconds(lambda k, t=transform: t(sample["image"]))
-            rows.append((f"  monai {type(transform).__name__} (each time)", cost))
+            kind = type(transform)
+            rows.append((f"  {kind.__name__}, each time", intensity(transform, kind, planes)))
+            library = kind.__mro__[1]
+            if library.__name__ == kind.__name__:  # with the same draws
+                rows.append(("  ... of MONAI", intensity(transform, library, planes)))
     affine = RandomAffine2d(rotate_degrees=15, scale=0.1, shear=0.05, translate=0.05)
     rng = np.random.default_rng(0)
     own = milliseconds(lambda k: affine.apply(sample["image"], sample["mask"], affine.draw(rng)))

@@ -18,9 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.samples import load_arrays
+from brainmtl.data.samples import load_arrays, save_arrays
+
+
+def as_written(path: Path, **arrays: np.ndarray) -> None:
+    save_arrays(path, arrays)
+
 
 VARIANTS: dict[str, tuple[type, Callable[..., None]]] = {
+    "float16, as brainmtl.prepare writes it": (np.float16, as_written),
     "float16, compressed": (np.float16, np.savez_compressed),
     "float16, plain": (np.float16, np.savez),
     "float32, compressed": (np.float32, np.savez_compressed),
@@ -32,14 +38,14 @@ def measure(samples: list[dict[str, np.ndarray]], dtype: type, save: Callable[..
     """Print size, write and read time of ``samples`` stored with ``dtype`` by ``save``."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{k}.npz" for k in range(len(samples))]
-        start = time.perf_counter()
+        start = time.process_time()
         for path, arrays in zip(paths, samples, strict=True):
             save(path, **(arrays | {"image": arrays["image"].astype(dtype)}))
-        written = time.perf_counter() - start
-        start = time.perf_counter()
+        written = time.process_time() - start
+        start = time.process_time()
         for path in paths:
             load_arrays(path)["image"].astype(np.float32)
-        read = time.perf_counter() - start
+        read = time.process_time() - start
         size = sum(path.stat().st_size for path in paths)
     count = len(samples)
     print(
@@ -59,14 +65,14 @@ def time_preparing(source_name: str, raw_dir: Path, cases: int) -> None:
     slices = 0
     with tempfile.TemporaryDirectory() as folder:
         for ref in refs:
-            clock = [time.perf_counter()]
+            clock = [time.process_time()]
             case = source.load(ref)
-            clock.append(time.perf_counter())
-            records, _ = steps._slices(case)
-            clock.append(time.perf_counter())
+            clock.append(time.process_time())
+            records, _ = steps.prepare_slices(case)
+            clock.append(time.process_time())
             for record in records:
                 steps._write_slice(record, ref, "0" * 64, Path(folder), steps.CaseOptions())
-            clock.append(time.perf_counter())
+            clock.append(time.process_time())
             slices += len(records)
             for name, seconds in zip(spent, np.diff(clock), strict=True):
                 spent[name] += float(seconds)

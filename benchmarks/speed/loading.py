@@ -46,9 +46,8 @@ def rows(settings: Settings) -> list[Row]:
 
 
 def _worker_counts() -> list[int]:
-    """None, as many as by default, and as many as there are cores."""
-    default = default_workers()
-    return sorted({0, default, default + 1})
+    """None, one, two, and as many as by default."""
+    return sorted({0, 1, 2, default_workers()})
 
 
 def _compare(

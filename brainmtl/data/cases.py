@@ -75,7 +75,7 @@ def prepare_case(
     rows = [_write_slice(record, ref, raw_hash, source_dir, options) for record in slices]
     if case.mask is not None:
         volume = case.volume.restore(case.mask) if case.volume else case.mask[:, :, 0]
-        write_reference(reference_path(source_dir, ref.case_id), np.ascontiguousarray(volume))
+        write_reference(reference_path(source_dir, ref.case_id), volume)
     ledger = {
         "fingerprint": fingerprint,
         "case_id": ref.case_id,
@@ -156,7 +156,7 @@ def _write_slice(
         label = -1 if record.mask is None else derive_label(pixels, options.min_tumour_pixels)
     metadata = _metadata(image_id, record.prepared.geometry, ref, raw_hash)
     path = source_dir / PENDING / f"{image_id}.npz"
-    write_sample(path, record.prepared.image, label, record.mask, metadata)
+    digest = write_sample(path, record.prepared.image, label, record.mask, metadata)
     row = {
         "image_id": image_id,
         "position": record.position,
@@ -164,7 +164,7 @@ def _write_slice(
         "has_mask": int(record.mask is not None),
         "tumour_pixels": pixels,
         "duplicate_hash": "",
-        "sample_sha256": sha256(path),
+        "sample_sha256": digest,
     }
     if not volume:
         from brainmtl.data.duplicates import duplicate_hash

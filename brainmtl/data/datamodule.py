@@ -50,7 +50,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         loader: "mixed" (both roles in every batch), "alternating" (whole batches in turn),
             "brats_only" (segmentation role) or "kaggle_only" (classification role).
         batch_size: samples per batch, in training and evaluation; the tail batch is kept.
-        num_workers: worker processes; None: cores - 1, at most 4.
+        num_workers: worker processes; None: :func:`default_workers`.
         mixed_ratio: share of the segmentation role in a batch of loader="mixed".
         balance_labels: draw tumour and no tumour equally often within a role. Then an epoch has as
             many draws as the larger role has samples, but shows the rarer label more than once.
@@ -266,8 +266,15 @@ class MultiTaskDataModule(pl.LightningDataModule):
 
 
 def default_workers() -> int:
-    """Cores that this process may use, less one for the training loop, at most 4."""
+    """Cores that this process may use, less one for the training loop, at most 4.
+
+    None where two cores train themselves: there a worker was slower than none
+    (benchmarks/README.md), and the loader reads on both of them between the steps
+    (:meth:`MultiSourceDataset.__getitems__`).
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    return min(max(cores - 1, 0), 4)
+    if cores <= 2 and not torch.cuda.is_available():
+        return 0
+    return min(cores - 1, 4)

@@ -6,8 +6,10 @@ Start-up reads ``manifest.csv`` and nothing else. What stays in memory is a hand
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,7 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
         frame = read_manifest(data_dir) if manifest is None else manifest
         self.data_dir = Path(data_dir)
         self.transform = transform
+        self._copies: list[Transform | None] = []  # of the transform, for threads beside the first
         self.seed = seed
         self.seg_sources, self.cls_sources = resolve_sources(frame, seg_sources, cls_sources)
         sources = sorted({*self.seg_sources, *self.cls_sources})
@@ -120,6 +123,29 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
         return self.data_dir / self._paths[index].decode()
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
+        return self._sample(key, self.transform)
+
+    def __getitems__(self, keys: Sequence[int | SampleKey]) -> list[dict[str, Any]]:
+        """A batch, as a DataLoader asks for it: on as many threads as torch has (in a worker: one).
+
+        Without workers, torch's own threads wait meanwhile. Each thread has a copy of the
+        transform, since that keeps the state that it is seeded with.
+        """
+        count = min(torch.get_num_threads(), len(keys))
+        if count < 2:
+            return [self[key] for key in keys]
+        while len(self._copies) < count - 1:
+            self._copies.append(copy.deepcopy(self.transform))
+
+        def share(first: int) -> list[dict[str, Any]]:
+            transform = self._copies[first - 1] if first else self.transform
+            return [self._sample(key, transform) for key in keys[first::count]]
+
+        with ThreadPoolExecutor(count) as pool:
+            shares = list(pool.map(share, range(count)))
+        return [shares[k % count][k // count] for k in range(len(keys))]
+
+    def _sample(self, key: int | SampleKey, transform: Transform | None) -> dict[str, Any]:
         index, epoch, repeat = key if isinstance(key, tuple) else SampleKey(int(key))
         image, stored_label, mask = read_for_training(self.path(index))
         label = int(self.labels[index])
@@ -129,7 +155,7 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
                 f"manifest's {label}; or only one of them knows a mask): run `{PREPARE_COMMAND}`"
             )
         sample = {
-            "image": torch.from_numpy(image).float(),
+            "image": torch.from_numpy(image.astype(np.float32)),
             "mask": None if mask is None else torch.from_numpy(mask),
             "cls": label,
             "has_label": label >= 0,
@@ -137,11 +163,11 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
             "has_mask": mask is not None,
             "image_id": self.image_id(index),
         }
-        if self.transform is None:
+        if transform is None:
             return sample
-        if hasattr(self.transform, "set_random_state"):
-            self.transform.set_random_state(seed=sample_seed(self.seed, epoch, index, repeat))
-        return self.transform(sample)
+        if hasattr(transform, "set_random_state"):
+            transform.set_random_state(seed=sample_seed(self.seed, epoch, index, repeat))
+        return transform(sample)
 
     def pool(self, role: str) -> Pool:
         """Samples for training in the role "seg" or "cls", as the batch samplers take them.

@@ -58,15 +58,15 @@ def read_image(picture: Picture) -> np.ndarray:
     return luminance
 
 
-def read_channels(picture: Picture) -> np.ndarray:
-    """Read the channels of an RGB picture as stored, (H, W, 3) float32; DataError if it is not RGB.
+def read_channel(picture: Picture, channel: int) -> np.ndarray:
+    """Read a channel of an RGB picture as stored, (H, W) float32; DataError if it is not RGB.
 
     For files that keep one sequence per colour channel (the LGG set).
     """
     values, _ = decode(picture)
     if values.ndim != 3 or values.shape[2] != 3:
         raise DataError(f"{_name(picture)}: {values.shape} is not a picture of three channels.")
-    return values.astype(np.float32)
+    return values[..., channel].astype(np.float32)
 
 
 def read_mask_image(picture: Picture) -> np.ndarray:
@@ -168,7 +168,9 @@ def luminance_of(values: np.ndarray) -> np.ndarray:
     """Grey, LA, RGB or RGBA pixels as luminance (H, W) float32, transparency on black."""
     if values.ndim == 2:
         return values.astype(np.float32)
-    if values.shape[2] >= 3:
+    if values.shape[2] >= 3 and _is_grey(values):  # as most pictures of MRI are
+        luminance = values[..., 0].astype(np.float32)
+    elif values.shape[2] >= 3:
         red, green, blue = (values[..., c].astype(np.float32) for c in range(3))
         # Integer weights keep the sum exact (below 2**24), so equal channels give their own value.
         luminance = (299 * red + 587 * green + 114 * blue) / np.float32(1000)
@@ -177,6 +179,16 @@ def luminance_of(values: np.ndarray) -> np.ndarray:
     if values.shape[2] in (2, 4):
         luminance = luminance * (values[..., -1].astype(np.float32) / np.float32(255))
     return luminance
+
+
+def _is_grey(values: np.ndarray) -> bool:
+    """Whether all pixels (H, W, 3 or 4) have equal channels; nearly always the first rows tell."""
+    red, green, blue = (values[..., c] for c in range(3))
+    return all(
+        np.array_equal(red[rows], other[rows])
+        for rows in (slice(16), slice(16, None))
+        for other in (green, blue)
+    )
 
 
 def _orientation(image: Image.Image) -> int:

@@ -170,9 +170,20 @@ def test_options_are_checked(folder: Path, tmp_path: Path) -> None:
         make(folder, loader="both")
     with pytest.raises(DataError, match=r"brainmtl\.prepare"):
         make(tmp_path / "nothing")
-    assert 0 <= default_workers() <= 4
     assert make(folder, num_workers=None).num_workers == default_workers()
     assert make(folder).pin_memory == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpu", "expected"),
+    [(1, False, 0), (2, False, 0), (3, False, 2), (16, False, 4), (1, True, 0), (2, True, 1)],
+)
+def test_default_workers(
+    monkeypatch: pytest.MonkeyPatch, cores: int, gpu: bool, expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert default_workers() == expected
 
 
 @pytest.mark.parametrize("loader", sorted(LOADERS))

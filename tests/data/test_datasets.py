@@ -10,12 +10,14 @@ import pytest
 import torch
 from prepared import SIZE, both_sources, brats_slices, kaggle_images, write_prepared
 
+from brainmtl.data.augmentation import Augmentation, RandomAffine2d
 from brainmtl.data.datasets import (
     BraTSOnlyDataset,
     KaggleOnlyDataset,
     MultiSourceDataset,
     sample_seed,
 )
+from brainmtl.data.intensity import RandGaussianNoise
 from brainmtl.data.manifest import MANIFEST_COLUMNS, read_manifest
 from brainmtl.data.samples import read_sample
 from brainmtl.data.sampling import SampleKey
@@ -109,6 +111,37 @@ def test_transform_is_seeded_per_draw(folder: Path) -> None:
     assert len(set(Record.seeds)) == 4
     plain = MultiSourceDataset(folder, transform=lambda sample: sample["image_id"])
     assert plain[0] == "b0_z040"
+
+
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_threads_make_no_difference(folder: Path, threads: int) -> None:
+    transform = Augmentation(RandomAffine2d(rotate_degrees=20), [RandGaussianNoise(0.5, 1.0)])
+    dataset = MultiSourceDataset(folder, transform=transform, seed=2)
+    keys = [SampleKey(k % 33, k // 33) for k in range(50)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = dataset.__getitems__(keys)
+        torch.set_num_threads(threads)
+        together = dataset.__getitems__(keys)
+    finally:
+        torch.set_num_threads(before)
+    for key, first, second in zip(keys, alone, together, strict=True):
+        assert torch.equal(first["image"], second["image"])
+        assert torch.equal(first["image"], dataset[key]["image"])
+        assert first["image_id"] == second["image_id"] == dataset.image_id(key.index)
+
+
+def test_a_broken_sample_is_named_by_threads_too(folder: Path) -> None:
+    dataset = MultiSourceDataset(folder)
+    dataset.path(5).write_bytes(b"")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(DataError, match=dataset.path(5).name):
+            dataset.__getitems__(range(8))
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_rows_without_annotation_are_not_trained_on(tmp_path: Path) -> None:

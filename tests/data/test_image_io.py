@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from brainmtl.data import image_io
-from brainmtl.data.image_io import read_channels, read_image, read_mask_image
+from brainmtl.data.image_io import read_channel, read_image, read_mask_image
 from brainmtl.errors import DataError
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 17), dtype=np.uint8)
@@ -112,9 +112,11 @@ def test_content_decides_and_streams_are_read(tmp_path: Path) -> None:
 
 
 def test_channels_as_stored(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read_channels(save(tmp_path / "a.tif", COLOUR)), COLOUR)
+    for channel in range(3):
+        read = read_channel(save(tmp_path / "a.tif", COLOUR), channel)
+        np.testing.assert_array_equal(read, COLOUR[..., channel])
     with pytest.raises(DataError, match="three channels"):
-        read_channels(save(tmp_path / "b.tif", GREY))
+        read_channel(save(tmp_path / "b.tif", GREY), 0)
 
 
 def test_animations_and_pages_are_refused(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class BratsSource:
             ]
         else:
             channels = [read_nifti(path) for path in images]
-        return oriented_case(channels, read_nifti(mask))
+        return oriented_case(channels, read_nifti(mask, labels=True))
 
 
 CaseFiles = dict[tuple[Path, str], dict[str, Path]]

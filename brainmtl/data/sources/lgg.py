@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from brainmtl.data.geometry import VolumeGeometry
-from brainmtl.data.image_io import read_channels, read_mask_image
+from brainmtl.data.image_io import read_channel, read_mask_image
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.brats import canonical_modality
 from brainmtl.data.sources.walk import same_files, walk_files
@@ -81,7 +81,7 @@ class LggSource:
     def load(self, ref: CaseRef) -> Case:
         """Read all slices and masks; DataError where sizes differ."""
         half = len(ref.files) // 2
-        slices = [read_channels(path)[..., FLAIR_CHANNEL] for path in ref.files[:half]]
+        slices = [read_channel(path, FLAIR_CHANNEL) for path in ref.files[:half]]
         masks = [read_mask_image(path) for path in ref.files[half:]]
         for path, array in zip(ref.files, (*slices, *masks), strict=True):
             if array.shape != slices[0].shape:
@@ -90,8 +90,9 @@ class LggSource:
                     "All slices and masks of a patient need one size."
                 )
         return Case(
-            image=np.stack(slices, axis=-1)[None],  # (1, H, W, N)
-            mask=np.stack(masks, axis=-1),
+            # (1, H, W, N) and (H, W, N) whose planes lie together in memory
+            image=np.moveaxis(np.stack(slices), 0, -1)[None],
+            mask=np.moveaxis(np.stack(masks), 0, -1),
             volume=VolumeGeometry.stack(slices[0].shape, half),
             spacing_mm=None,
             positions=tuple(range(half)),

@@ -19,7 +19,8 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels in the file grid, (X, Y, Z) or (X, Y, Z, channels), and the affine to RAS mm."""
+    """Voxels in the file grid, (X, Y, Z) or (X, Y, Z, channels), float32 or labels in their own type,
+    and the affine to RAS mm."""
 
     path: Path
     array: np.ndarray
@@ -31,8 +32,10 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def read_nifti(path: Path, dimensions: int = 3) -> Volume:
+def read_nifti(path: Path, dimensions: int = 3, *, labels: bool = False) -> Volume:
     """Read ``path`` as float32 with ``dimensions`` axes (surplus axes of length 1 are dropped).
+
+    With ``labels``, whole numbers stay in the type that they are stored in.
 
     Raises DataError if the file is unreadable or cut off, has other dimensions, no orientation in
     its header, or a voxel that is not finite.
@@ -41,7 +44,9 @@ def read_nifti(path: Path, dimensions: int = 3) -> Volume:
 
     try:
         image = nib.load(path)
-        array = np.asarray(image.dataobj, dtype=np.float32)
+        array = np.asarray(image.dataobj, dtype=None if labels else np.float32)
+        if array.dtype.kind not in "iub":
+            array = array.astype(np.float32, copy=False)
         affine = np.asarray(image.affine, dtype=np.float64)
         header = image.header
     except (
@@ -62,7 +67,7 @@ def read_nifti(path: Path, dimensions: int = 3) -> Volume:
             f"{path}: shape {array.shape}, expected {dimensions} axes. Save one volume per file."
         )
     _check_orientation(path, header, affine)
-    if not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(
             f"{path}: holds NaN or infinite voxels. Replace them or leave the case out."
         )
@@ -107,7 +112,8 @@ def whole_tumour(volume: Volume) -> np.ndarray:
     Raises DataError for negative or fractional values, which no label map has.
     """
     labels = volume.array
-    if labels.min() < 0 or not np.array_equal(labels, np.rint(labels)):
+    fractional = labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))
+    if labels.min() < 0 or fractional:
         raise DataError(
             f"{volume.path}: not a label map (negative or fractional values from {labels.min():g} "
             f"to {labels.max():g}). Give the segmentation, with 0 for background."
@@ -122,8 +128,10 @@ def oriented_case(channels: Sequence[Volume], mask: Volume | None) -> Case:
         check_same_grid(first, volume)
     shape = first.array.shape[:3]
     geometry = VolumeGeometry.from_affine(first.affine, shape)
+    planes = [np.moveaxis(geometry.orient(volume.array), 2, 0) for volume in channels]
     return Case(
-        image=np.stack([geometry.orient(volume.array) for volume in channels]),  # (C, H, W, N)
+        # (C, H, W, N) whose planes lie together in memory, since all that follows works on planes.
+        image=np.moveaxis(np.stack(planes) if len(planes) > 1 else planes[0][None], 1, -1),
         mask=geometry.orient(whole_tumour(mask)) if mask else None,
         volume=geometry,
         spacing_mm=geometry.display_spacing(),

@@ -68,7 +68,9 @@ class TableSource:
         """Read image and mask of one row; they must agree in grid, and with the label."""
         image, mask = ref.files[0], ref.files[1] if len(ref.files) > 1 else None
         if ref.kind == "volume":
-            case = oriented_case([read_nifti(image)], read_nifti(mask) if mask else None)
+            case = oriented_case(
+                [read_nifti(image)], read_nifti(mask, labels=True) if mask else None
+            )
         else:
             case = picture_case(image)
             if mask:
