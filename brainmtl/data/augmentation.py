@@ -1,23 +1,21 @@
 """Augmentation of one training sample: one affine map for image and mask, then intensities.
 
-Parameters are drawn first, from the seed that the dataset sets for each sample, and applied after.
+Parameters are drawn from the seed that the dataset sets for each sample.
 
 Two things hold for every result, since they hold for every image that is served: the background is
 :data:`BACKGROUND_VALUE`, and the foreground has mean 0 and SD 1. Scaling or shifting intensities
 would therefore be undone, and is not offered; what stays is what bends the histogram or the picture
 (gamma, histogram shift, bias field, noise, blur, low resolution).
 
-The affine map is our own, on torch's grid_sample: image and mask with flips take less than half the
-time of MONAI's RandAffined without flips. The intensity transforms are MONAI's. On a batch the map is
-not faster, and would run in the training process: samples are augmented in the workers. Figures:
-benchmarks/augmentation.py.
+All of it is float32 NumPy but for torch's grid_sample: its operations would wake torch's threads, which
+the training step needs, for planes that fit into a core's cache. On a batch the map is not faster.
+Figures: benchmarks/augmentation.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +24,10 @@ import torch
 import torch.nn.functional as F
 
 from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.skull import RandomSkull
 from brainmtl.errors import ConfigError
 
-IntensityTransform = Callable[[torch.Tensor], torch.Tensor]
+IntensityTransform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,17 @@ class RandomAffine2d:
         """
         if parameters is None:
             return image, mask
-        grid = _grid(parameters.matrix, *image.shape[-2:])
+        planes = image.numpy()
+        grid = _grid(parameters.matrix, *planes.shape[-2:])
         # grid_sample pads with 0: background has to be 0 while it works.
-        moved = _sample(image - BACKGROUND_VALUE, grid, "bilinear").add_(BACKGROUND_VALUE)
+        moved = _sample(planes - np.float32(BACKGROUND_VALUE), grid, "bilinear")
+        shapes = [_foreground(planes)] if mask is None else [_foreground(planes), mask.numpy()]
+        nearest = _sample(np.stack(shapes, dtype=np.float32, casting="unsafe"), grid, "nearest")
         # Between head and background, bilinear values belong to neither; nearest decides.
-        foreground = _foreground(image)
-        planes = [foreground] if mask is None else [foreground, mask]
-        nearest = _sample(torch.stack([plane.float() for plane in planes]), grid, "nearest")
-        moved.masked_fill_(nearest[0] == 0, BACKGROUND_VALUE)
-        return moved, None if mask is None else nearest[1].to(mask.dtype)
+        moved *= nearest[0]
+        moved += np.float32(BACKGROUND_VALUE)
+        found = None if mask is None else torch.from_numpy(nearest[1]).to(mask.dtype)
+        return torch.from_numpy(moved), found
 
 
 class Augmentation:
@@ -114,10 +115,13 @@ class Augmentation:
 
     Args:
         geometric: a :class:`RandomAffine2d`, or None.
-        intensity: MONAI's random array transforms (or others of their form: called with an image
-            (C, H, W), drawing from what ``set_random_state`` gives, and returning their argument
-            itself only as it was), applied in order. They see the foreground on a background of 0,
-            the foreground's mean, and change the foreground only.
+        intensity: random transforms of :mod:`brainmtl.data.intensity`, or others of their form
+            (MONAI's too): called with an array float32 (C, H, W), drawing from what
+            ``set_random_state`` gives, and returning their argument itself only as it was; applied
+            in order. They see the foreground on a background of 0, the foreground's mean, and
+            change the foreground only.
+        skull: a :class:`brainmtl.data.skull.RandomSkull`, or None; before the map, for it changes
+            what the frame holds.
 
     :meth:`set_random_state` before each call makes the result a function of sample and seed.
     """
@@ -126,7 +130,9 @@ class Augmentation:
         self,
         geometric: RandomAffine2d | None = None,
         intensity: Sequence[IntensityTransform] | None = None,
+        skull: RandomSkull | None = None,
     ) -> None:
+        self.skull = skull
         self.geometric = geometric
         self.intensity = list(intensity or ())
         self._rng = np.random.default_rng(0)
@@ -144,77 +150,67 @@ class Augmentation:
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A new sample dict with augmented ``image`` and ``mask``; the given one stays as it is."""
         image, mask = sample["image"], sample["mask"]
+        if self.skull is not None:
+            rim = self.skull.draw(self._rng, sample["source"])
+            image, mask = self.skull.apply(image, mask, rim)
         if self.geometric is not None:
             image, mask = self.geometric.apply(image, mask, self.geometric.draw(self._rng))
-        if self.intensity:
-            with _plain_tensors():
-                image = self._change_intensities(image)
-        if image is not sample["image"]:
-            image = renormalize(image)
+        planes = image.numpy()
+        foreground = _foreground(planes)
+        given = changed = planes * foreground
+        for transform in self.intensity:
+            changed = _within(foreground, transform, changed)
+        if image is not sample["image"] or changed is not given:
+            image = torch.from_numpy(standardize(changed, foreground))
         return {**sample, "image": image, "mask": mask}
 
-    def _change_intensities(self, image: torch.Tensor) -> torch.Tensor:
-        background = ~_foreground(image)
-        changed = image.masked_fill(background, 0)
-        for transform in self.intensity:
-            given = changed
-            changed = torch.as_tensor(transform(given))
-            if changed is not given:  # most are left out by chance
-                changed = changed.masked_fill(background, 0)
-        # A value that lands on the background's own would be taken for it from here on.
-        changed = changed.masked_fill(changed == BACKGROUND_VALUE, BACKGROUND_VALUE + 1e-3)
-        return changed.masked_fill_(background, BACKGROUND_VALUE)
+
+def _within(foreground: np.ndarray, transform: IntensityTransform, image: np.ndarray) -> np.ndarray:
+    """What ``transform`` makes of the foreground; the image itself where chance leaves it out."""
+    changed = np.asarray(transform(image), dtype=np.float32)
+    return changed if changed is image else changed * foreground
 
 
-def renormalize(image: torch.Tensor) -> torch.Tensor:
-    """Image (C, H, W) with mean 0 and SD 1 over its foreground, per channel.
+def standardize(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    """Image (C, H, W) float32, 0 outside ``foreground`` (H, W; 0 or 1, float32), as images are served:
+    mean 0 and SD 1 over the foreground, per channel, and :data:`BACKGROUND_VALUE` outside.
 
-    A foreground that is empty or constant, as after a shift that leaves nothing, stays as it is.
+    A foreground that is empty or constant, as after a shift that leaves nothing, keeps its values.
     """
-    foreground = _foreground(image)
-    count = int(foreground.sum())
-    if count == 0:
-        return image
-    # Sums over whole planes are faster by far than picking out the foreground.
-    background = ~foreground
-    values = image.masked_fill(background, 0)
-    mean = values.sum(dim=(1, 2), keepdim=True) / count
-    values = values.sub_(mean).masked_fill_(background, 0)
-    deviation = (values.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
-    if not bool((deviation > 1e-6).all()):
-        return image
-    return values.div_(deviation).masked_fill_(background, BACKGROUND_VALUE)
+    # Sums and products over whole planes are faster by far than picking out the foreground.
+    count = max(foreground.sum(), np.float32(1))
+    values = image - image.sum(axis=(1, 2), keepdims=True) / count
+    values *= foreground
+    deviation = np.sqrt(np.square(values).sum(axis=(1, 2), keepdims=True) / count)
+    if (deviation > 1e-6).all():
+        values *= 1 / deviation
+    else:
+        values = image.copy()
+    # A value that lands on the background's own would be taken for it from here on.
+    if (same := values == BACKGROUND_VALUE).any():
+        values[same] += np.float32(1e-3)
+    values += (1 - foreground) * np.float32(BACKGROUND_VALUE)
+    return values
 
 
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """MONAI's transforms without its tensors with metadata, which would cost half as much again."""
-    from monai.data import get_track_meta, set_track_meta
-
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
+def _foreground(image: np.ndarray) -> np.ndarray:
+    """float32 (H, W), 1 or 0, of an image (C, H, W): the background is constant over all channels."""
+    different = image != BACKGROUND_VALUE
+    return (different[0] if len(different) == 1 else different.any(axis=0)).astype(np.float32)
 
 
-def _foreground(image: torch.Tensor) -> torch.Tensor:
-    """bool (H, W) of an image (C, H, W): the background is constant over all channels."""
-    return (image != BACKGROUND_VALUE).any(dim=0)
+def _grid(matrix: torch.Tensor, height: int, width: int) -> np.ndarray:
+    """What F.affine_grid gives for one image, (1, H, W, 2) float32, without a product of matrices."""
+    columns = (np.arange(width, dtype=np.float32) * 2 + 1) / width - 1
+    rows = (np.arange(height, dtype=np.float32) * 2 + 1) / height - 1
+    linear, shift = matrix.numpy()[:, :2], matrix.numpy()[:, 2]
+    # Pairs (x, y) as complex numbers: one sum over contiguous memory instead of two with gaps.
+    along = np.multiply.outer(columns, linear[:, 0]).view(np.complex64)  # (W, 1)
+    down = (np.multiply.outer(rows, linear[:, 1]) + shift).view(np.complex64)  # (H, 1)
+    return (down + along.T).view(np.float32).reshape(1, height, width, 2)
 
 
-def _grid(matrix: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """What F.affine_grid gives for one image, (1, H, W, 2), from two sums instead of a product."""
-    columns = (torch.arange(width) * 2 + 1) / width - 1
-    rows = (torch.arange(height) * 2 + 1) / height - 1
-    (a, b, right), (c, d, down) = matrix.tolist()
-    grid = torch.empty(1, height, width, 2)
-    torch.add((b * rows + right)[:, None], a * columns, out=grid[0, :, :, 0])
-    torch.add((d * rows + down)[:, None], c * columns, out=grid[0, :, :, 1])
-    return grid
-
-
-def _sample(planes: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
+def _sample(planes: np.ndarray, grid: np.ndarray, mode: str) -> np.ndarray:
     """Planes (C, H, W) at the points of ``grid`` (1, H, W, 2); 0 outside."""
-    return F.grid_sample(planes[None], grid, mode=mode, align_corners=False)[0]
+    given, points = torch.from_numpy(planes)[None], torch.from_numpy(grid)
+    return F.grid_sample(given, points, mode=mode, align_corners=False)[0].numpy()

@@ -72,6 +72,7 @@ def build_card(
         "folds": run["folds"],
         "training_sources": list(run["training_sources"]),
         "synthetic_training": run["synthetic_training"],
+        "pretrained": run.get("pretrained"),
         "evaluation_sources": list(result),
         "synthetic_evaluation": [name for name, values in result.items() if values["synthetic"]],
         "split": run["split"],

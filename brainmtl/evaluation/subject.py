@@ -55,6 +55,7 @@ class Subject:
             "training_manifest_sha256": self.meta.get("manifest_sha256"),
             "training_sources": list(self.meta.get("sources") or []),
             "synthetic_training": bool(self.meta.get("synthetic_training")),
+            "pretrained": self.meta.get("pretrained"),
             "preprocessing_version": self.meta["preprocessing_version"],
             "display_names": {
                 source: display_name(source, bool(flag)) for source, flag in synthetic.items()

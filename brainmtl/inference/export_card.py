@@ -61,6 +61,7 @@ def bare_card(
         "folds": None,
         "training_sources": list(meta.get("sources") or []),
         "synthetic_training": bool(meta.get("synthetic_training")),
+        "pretrained": meta.get("pretrained"),
         "preprocessing_version": meta["preprocessing_version"],
         "operating_point": point.to_dict(),
         "display_names": {},
@@ -81,6 +82,8 @@ def _markdown(card: Mapping[str, Any]) -> str:
     trained = ", ".join(card["training_sources"]) or "unknown sources"
     if card["synthetic_training"]:
         trained += " (synthetic images among them)"
+    if card["pretrained"]:
+        trained += f", from weights pretrained on {card['pretrained']}"
     lines = [
         f"# Model card: {card['name']}",
         *(f"> {text}" for text in (card["notice"], *card["remarks"])),

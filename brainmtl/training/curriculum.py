@@ -47,6 +47,7 @@ from brainmtl.training.runner import (
 )
 from brainmtl.training.settings import run_settings
 from brainmtl.training.stages import StageConfig, stage_configs
+from brainmtl.training.start import starting_weights
 from brainmtl.training.status import command, overrides, read_status, run_status
 from brainmtl.training.team import follow, is_follower, team, team_size
 
@@ -87,7 +88,7 @@ def train(options: Options) -> list[StageResult]:
     team_size(options)  # what several devices cannot do is refused before anything trains
     stages = stage_configs(options["stage"], options["loader"])
     run_dir = Path(options["run_dir"])
-    init_from = Path(options["init_from"]) if options["init_from"] else None
+    init_from = starting_weights(options)
     _check_start(options, init_from)
     manifest = load_manifest(options["data"]["data_dir"])
     record = find_record(run_dir)

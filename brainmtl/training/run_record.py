@@ -16,6 +16,7 @@ from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.files import sha256, write_json
+from brainmtl.training.start import AUTO, starting_weights
 
 RUN = "run.json"
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "monai", "numpy", "scipy")
@@ -29,7 +30,8 @@ def comparable(options: Options) -> Options:
     """``options`` without the run's own folder, and with absolute paths: what makes two runs equal."""
     found = {name: value for name, value in options.items() if name != "run_dir"}
     found["data_dir"] = _absolute(found["data_dir"])
-    found["init_from"] = _absolute(found["init_from"])
+    if found["init_from"] != AUTO:
+        found["init_from"] = _absolute(found["init_from"])
     found["data"] = found["data"] | {"data_dir": _absolute(found["data"]["data_dir"])}
     return found
 
@@ -45,8 +47,8 @@ def identity(options: Options, manifest_sha256: str | None = None) -> Record:
     from brainmtl.data.manifest import manifest_hash
     from brainmtl.data.preprocess import PREPROCESSING_VERSION
 
-    init_from = options["init_from"]
-    if init_from and not Path(init_from).is_file():
+    init_from = starting_weights(options)
+    if init_from and not init_from.is_file():
         raise DataError(f"init_from={init_from}: no such checkpoint")
     return {
         "config": comparable(options),

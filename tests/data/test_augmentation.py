@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from prepared import head_image
 from scipy import ndimage
 
-from brainmtl.data.augmentation import Augmentation, RandomAffine2d, renormalize
+from brainmtl.data.augmentation import Augmentation, RandomAffine2d, standardize
 from brainmtl.data.preprocess import BACKGROUND_VALUE
 from brainmtl.errors import ConfigError
 
@@ -32,6 +32,7 @@ def sample(size: int = 96, channels: int = 1, seed: int = 0) -> dict:
         "mask": torch.from_numpy(mask),
         "cls": 1,
         "image_id": "a",
+        "source": "brats",
     }
 
 
@@ -139,7 +140,8 @@ def test_sample_without_mask() -> None:
 
 def test_intensities_stay_within_the_foreground() -> None:
     class Everything:
-        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            assert image.dtype == np.float32
             assert float(image[0, 0, 0]) == 0.0  # the background is shown as the mean
             return image**3 + 7
 
@@ -153,29 +155,36 @@ def test_intensities_stay_within_the_foreground() -> None:
 
 
 def test_a_value_equal_to_the_background_stays_foreground() -> None:
-    class Floor:
-        def __call__(self, image: torch.Tensor) -> torch.Tensor:
-            return image.clamp(min=-0.5) * 6  # many pixels at exactly -3
+    foreground = np.zeros((8, 8), dtype=np.float32)
+    foreground[1:6, 2:6] = 1
+    # Mean 0 and SD 1 already, with two values that are exactly those of the background.
+    values = np.zeros(20, dtype=np.float32)
+    values[:4] = -3, 3, -1, 1
+    image = np.zeros((1, 8, 8), dtype=np.float32)
+    image[0, foreground > 0] = values
+    assert np.sqrt((values**2).mean()) == 1 and values.mean() == 0
+    result = standardize(image, foreground)
+    np.testing.assert_array_equal(result[0] != BACKGROUND_VALUE, foreground > 0)
+    np.testing.assert_allclose(result[0][foreground > 0], values, atol=2e-3)
+
+
+def test_standardize_keeps_what_has_no_contrast() -> None:
+    empty = np.zeros((1, 8, 8), dtype=np.float32)
+    assert (standardize(empty, empty[0]) == BACKGROUND_VALUE).all()
+    foreground = empty[0].copy()
+    foreground[2:5, 2:5] = 1
+    constant = standardize(1.5 * foreground[None], foreground)
+    np.testing.assert_array_equal(constant[0], np.where(foreground > 0, 1.5, BACKGROUND_VALUE))
+
+
+def test_a_transform_of_monai_itself() -> None:
+    from monai.transforms import RandAdjustContrast
 
     given = sample()
-    result = Augmentation(None, [Floor()])(given)["image"]
+    augmentation = Augmentation(None, [RandAdjustContrast(1.0, (0.5, 0.5))])
+    result = augmentation.set_random_state(seed=0)(given)["image"]
+    assert type(result) is torch.Tensor and not torch.equal(result, given["image"])
     assert torch.equal(result == BACKGROUND_VALUE, given["image"] == BACKGROUND_VALUE)
-
-
-def test_renormalize_leaves_what_cannot_be_normalised() -> None:
-    empty = torch.full((1, 8, 8), BACKGROUND_VALUE)
-    assert torch.equal(renormalize(empty), empty)
-    constant = empty.clone()
-    constant[:, 2:5, 2:5] = 1.5
-    assert torch.equal(renormalize(constant), constant)
-
-
-def test_monai_keeps_its_setting() -> None:
-    from monai.data import get_track_meta
-
-    before = get_track_meta()
-    load("light").set_random_state(seed=0)(sample())
-    assert get_track_meta() == before
 
 
 @pytest.mark.parametrize("options", [{"prob": 1.5}, {"flip_left_right": -0.1}, {"scale": 1.0}])

@@ -33,6 +33,7 @@ KEYS = {
     "folds",
     "training_sources",
     "synthetic_training",
+    "pretrained",
     "evaluation_sources",
     "synthetic_evaluation",
     "split",

@@ -344,6 +344,14 @@ def test_limits_follow_from_the_data(tmp_path: Path) -> None:
     assert "lgg: one set of reference masks" in limits
     assert "The model has learnt from synthetic images only." in limits
     assert "no healthy patients" not in limits  # two of them are
+    assert "first weights" not in limits
+
+
+def test_weights_that_a_model_began_with_are_named(tmp_path: Path) -> None:
+    result = {"lgg": inputs.source_values(inputs.Figures())}
+    run = inputs.run(result, pretrained="synthetic heads (phantom_brats)")
+    _, markdown, _ = written(tmp_path, result, run=run)
+    assert "Its first weights were trained on synthetic heads (phantom_brats)." in markdown
 
 
 def test_section_of_another_part(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def _training(run: Mapping[str, Any]) -> list[str]:
             if alone
             else "The model has learnt from synthetic images too."
         )
+    if run.get("pretrained"):
+        found.append(f"Its first weights were trained on {run['pretrained']}.")
     return found
 
 
