@@ -171,7 +171,9 @@ def make_module(
         "sources": sources,  # of this stage and of those that its weights come from
         "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),
         "synthetic_training": 1 in kinds,
-        "pretrained": start.get("pretrained"),  # what made the built-in weights, if it began with them
+        "pretrained": start.get(
+            "pretrained"
+        ),  # what made the built-in weights, if it began with them
     }
     model = create_multi_task_model(**model_options)
     return MultiTaskModule(
