@@ -84,7 +84,8 @@ def test_changed_defaults_do_not_change_a_repeated_run(
     """As if conf/ had had other values then, and one option less."""
     config = _record(run)["config"]
     config["optimizer"]["weight_decay"] = 0.03
-    config["epochs"]["joint"] = config["stage"]["max_epochs"] = 5
+    config["epochs"]["joint"] = 5
+    config["stage"] |= {"max_epochs": 5, "patience": 5}  # both follow the epochs
     config["experiment_name"] = "it's"
     del config["combined_weights"]
     copy = _copy(run, tmp_path / "run", config=config)

@@ -6,7 +6,9 @@ import json
 import os
 import random
 import shutil
+import struct
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,9 +104,13 @@ def _cut(path: Path) -> None:
 
 
 def _flip(path: Path) -> None:
-    """One bit in the middle: torch alone would load it without a word."""
+    """One bit in the middle of the largest tensor: torch alone would load it without a word."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
+    with zipfile.ZipFile(path) as archive:
+        record = max(archive.infolist(), key=lambda info: info.file_size)
+    # Its data follow a header of 30 bytes, the name, and padding.
+    name, padding = struct.unpack_from("<HH", content, record.header_offset + 26)
+    content[record.header_offset + 30 + name + padding + record.file_size // 2] ^= 4
     path.write_bytes(content)
 
 
