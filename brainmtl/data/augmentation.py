@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.resampling import foreground_of, resample
 from brainmtl.data.skull import RandomSkull
 from brainmtl.errors import ConfigError
 
@@ -99,15 +101,9 @@ class RandomAffine2d:
             return image, mask
         planes = image.numpy()
         grid = _grid(parameters.matrix, *planes.shape[-2:])
-        # grid_sample pads with 0: background has to be 0 while it works.
-        moved = _sample(planes - np.float32(BACKGROUND_VALUE), grid, "bilinear")
-        shapes = [_foreground(planes)] if mask is None else [_foreground(planes), mask.numpy()]
-        nearest = _sample(np.stack(shapes, dtype=np.float32, casting="unsafe"), grid, "nearest")
-        # Between head and background, bilinear values belong to neither; nearest decides.
-        moved *= nearest[0]
-        moved += np.float32(BACKGROUND_VALUE)
-        found = None if mask is None else torch.from_numpy(nearest[1]).to(mask.dtype)
-        return torch.from_numpy(moved), found
+        given = None if mask is None else mask.numpy()
+        moved, found = resample(planes, foreground_of(planes), given, partial(_sample, grid))
+        return torch.from_numpy(moved), None if found is None else torch.from_numpy(found)
 
 
 class Augmentation:
@@ -156,7 +152,7 @@ class Augmentation:
         if self.geometric is not None:
             image, mask = self.geometric.apply(image, mask, self.geometric.draw(self._rng))
         planes = image.numpy()
-        foreground = _foreground(planes)
+        foreground = foreground_of(planes)
         given = changed = planes * foreground
         for transform in self.intensity:
             changed = _within(foreground, transform, changed)
@@ -193,12 +189,6 @@ def standardize(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     return values
 
 
-def _foreground(image: np.ndarray) -> np.ndarray:
-    """float32 (H, W), 1 or 0, of an image (C, H, W): the background is constant over all channels."""
-    different = image != BACKGROUND_VALUE
-    return (different[0] if len(different) == 1 else different.any(axis=0)).astype(np.float32)
-
-
 def _grid(matrix: torch.Tensor, height: int, width: int) -> np.ndarray:
     """What F.affine_grid gives for one image, (1, H, W, 2) float32, without a product of matrices."""
     columns = (np.arange(width, dtype=np.float32) * 2 + 1) / width - 1
@@ -210,7 +200,7 @@ def _grid(matrix: torch.Tensor, height: int, width: int) -> np.ndarray:
     return (down + along.T).view(np.float32).reshape(1, height, width, 2)
 
 
-def _sample(planes: np.ndarray, grid: np.ndarray, mode: str) -> np.ndarray:
+def _sample(grid: np.ndarray, planes: np.ndarray, mode: str) -> np.ndarray:
     """Planes (C, H, W) at the points of ``grid`` (1, H, W, 2); 0 outside."""
     given, points = torch.from_numpy(planes)[None], torch.from_numpy(grid)
     return F.grid_sample(given, points, mode=mode, align_corners=False)[0].numpy()

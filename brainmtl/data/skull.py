@@ -13,6 +13,7 @@ import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.special import expit
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.resampling import foreground_of, resample
 from brainmtl.errors import ConfigError
 
 STEP = 4  # pixels per point of the grid that rims are computed on: they are smooth
@@ -111,22 +112,17 @@ class RandomSkull:
         foreground stays as it is.
         """
         planes = image.numpy()
-        brain = (planes != BACKGROUND_VALUE).any(axis=0)
-        if parameters is None or not brain.any():
+        foreground = foreground_of(planes)
+        if parameters is None or not foreground.any():
             return image, mask
         pad = STEP * math.ceil((parameters.thickness + 2) / STEP)
-        widths = ((0, 0), (pad, pad), (pad, pad))
-        wide = np.pad(planes, widths, constant_values=BACKGROUND_VALUE)
-        inside = np.pad(brain, pad)
-        head, rims = _rims(planes[:, brain], inside, parameters)
+        inside = np.pad(foreground > 0, pad)
+        head, rims = _rims(planes[:, foreground > 0], inside, parameters)
+        wide = np.pad(planes, ((0, 0), (pad, pad), (pad, pad)))
         canvas = np.where(inside, wide, rims)
-        framed = _to_frame(canvas - np.float32(BACKGROUND_VALUE), planes.shape, "bilinear")
-        shapes = [head] if mask is None else [head, np.pad(mask.numpy(), pad)]
-        nearest = _to_frame(np.stack(shapes).astype(np.float32), planes.shape, "nearest")
-        framed *= nearest[0]
-        framed += np.float32(BACKGROUND_VALUE)
-        found = None if mask is None else torch.from_numpy(nearest[1]).to(mask.dtype)
-        return torch.from_numpy(framed), found
+        given = None if mask is None else np.pad(mask.numpy(), pad)
+        framed, found = resample(canvas, head, given, partial(_to_frame, planes.shape))
+        return torch.from_numpy(framed), None if found is None else torch.from_numpy(found)
 
 
 def _rims(
@@ -182,5 +178,5 @@ def _enlarged(planes: torch.Tensor, shape: tuple[int, ...], mode: str = "bilinea
     return F.interpolate(planes[None], size=shape, mode=mode, align_corners=False)[0].numpy()
 
 
-def _to_frame(planes: np.ndarray, shape: tuple[int, ...], mode: str) -> np.ndarray:
+def _to_frame(shape: tuple[int, ...], planes: np.ndarray, mode: str) -> np.ndarray:
     return F.interpolate(torch.from_numpy(planes)[None], size=shape[-2:], mode=mode)[0].numpy()

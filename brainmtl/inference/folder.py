@@ -15,13 +15,13 @@ from brainmtl.data.sources.walk import walk_files
 from brainmtl.errors import BrainMTLError, DataError
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import is_dicom
+from brainmtl.inference.png import png_bytes
 from brainmtl.inference.results import (
     Failure,
     ImageResult,
     VolumeResult,
     mask_nifti,
     mask_png,
-    png_bytes,
 )
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from brainmtl.inference.results import png_bytes
+from brainmtl.inference.png import png_bytes
 
 # Heads of their own: training and evaluation on the phantom use other seeds.
 SEED = 20_260

@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from brainmtl.inference.results import png_bytes
+from brainmtl.inference.png import png_bytes
 
 MAX_SIDE = 1024  # of what is drawn; larger pictures are shrunk before anything is laid over them
 WIDTHS = {1: 400, 2: 250, 3: 200}  # px of each of so many pictures in a row

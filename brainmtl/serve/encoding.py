@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from brainmtl.inference.png import png_bytes
 from brainmtl.inference.results import (
     DISCLAIMER,
     ImageResult,
     ModelInfo,
     VolumeResult,
     mask_png,
-    png_bytes,
 )
 from brainmtl.serve.errors import ApiError
 from brainmtl.serve.schemas import ModelAnswer, PictureAnswer, VolumeAnswer

@@ -8,6 +8,7 @@ nothing what a head looks like. They are a checkpoint like any other, with weigh
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,17 @@ def starting_weights(options: Options) -> Path | None:
 def fits(model: dict[str, Any]) -> bool:
     """Whether the built-in weights are for a model of these options, and for images prepared as now."""
     from brainmtl.data.preprocess import PREPROCESSING_VERSION
-    from brainmtl.training.checkpoints import read_checkpoint
 
-    about = read_checkpoint(BUILT_IN)["brainmtl"]
+    about = _about_built_in()
     own, theirs = _shapes(model), _shapes(about["config"]["model"])
     return own == theirs and about["preprocessing_version"] == PREPROCESSING_VERSION
+
+
+@cache  # several parts of a run ask, and the file does not change meanwhile
+def _about_built_in() -> dict[str, Any]:
+    from brainmtl.training.checkpoints import read_checkpoint
+
+    return read_checkpoint(BUILT_IN)["brainmtl"]
 
 
 def _shapes(model: dict[str, Any]) -> dict[str, Any]:
@@ -56,11 +63,12 @@ def write_built_in(checkpoint: Path, target: Path = BUILT_IN) -> None:
     """
     import torch
 
+    from brainmtl.data.manifest import SYNTHETIC_PREFIX
     from brainmtl.training.checkpoints import read_checkpoint
 
     found = read_checkpoint(checkpoint)
     about = found["brainmtl"]
-    made_up = [source.startswith("phantom") for source in about["sources"]]
+    made_up = [source.startswith(SYNTHETIC_PREFIX) for source in about["sources"]]
     if not (about["synthetic_training"] and all(made_up)):
         raise ConfigError(
             f"{checkpoint} was trained on {', '.join(about['sources'])}: weights that come with the "
