@@ -9,6 +9,7 @@ import numpy as np
 
 from brainmtl.data.phantom.atlas import load_atlas
 from brainmtl.data.phantom.render import acquire, brain_axes, draw_subject, render, to_file_grid
+from brainmtl.data.phantom.sequences import SEQUENCES
 from brainmtl.data.phantom.writer import PhantomConfig, subject_rng, write_photo
 
 SLICES = 155  # of 1 mm, as in BraTS; the phantom itself has 32 of 5 mm
@@ -30,8 +31,10 @@ def _write_case(folder: Path, index: int, slices: int) -> None:
     rng = subject_rng(0, 0, index)
     subject = draw_subject(load_atlas(), rng, tumour=True)
     heights = LOWEST_MM + np.linspace(0, SLICES - 1, slices)
-    picture = render(load_atlas(), subject, brain_axes(subject.anatomy, heights), rng)
-    signal = acquire(picture.flair, picture.axes, rng, noise=0.02, bias=0.15)
+    picture = render(
+        load_atlas(), subject, brain_axes(subject.anatomy, heights), SEQUENCES["flair"], rng
+    )
+    signal = acquire(picture.signal, picture.axes, rng, noise=0.02, bias=0.15)
     scale = 600 / float(signal[picture.brain].mean())
     flair = np.where(picture.brain, np.clip(np.rint(signal * scale), 1, 32000), 0)
     labels = np.where(picture.brain, picture.labels, 0)

@@ -15,7 +15,7 @@ Figures: benchmarks/augmentation.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from brainmtl.data.lesion_contrast import RandomLesionContrast
 from brainmtl.data.preprocess import BACKGROUND_VALUE
 from brainmtl.data.resampling import foreground_of, resample
 from brainmtl.data.skull import RandomSkull
@@ -111,11 +112,13 @@ class Augmentation:
 
     Args:
         geometric: a :class:`RandomAffine2d`, or None.
-        intensity: random transforms of :mod:`brainmtl.data.intensity`, or others of their form
-            (MONAI's too): called with an array float32 (C, H, W), drawing from what
+        intensity: by name, random transforms of :mod:`brainmtl.data.intensity`, or others of their form
+            (MONAI's too); None leaves a name out. Called with an array float32 (C, H, W), drawing from what
             ``set_random_state`` gives, and returning their argument itself only as it was; applied
             in order. They see the foreground on a background of 0, the foreground's mean, and
             change the foreground only.
+        lesion: a :class:`brainmtl.data.lesion_contrast.RandomLesionContrast`, or None; first of all,
+            for its units are those of a normalised brain.
         skull: a :class:`brainmtl.data.skull.RandomSkull`, or None; before the map, for it changes
             what the frame holds.
 
@@ -125,12 +128,14 @@ class Augmentation:
     def __init__(
         self,
         geometric: RandomAffine2d | None = None,
-        intensity: Sequence[IntensityTransform] | None = None,
+        intensity: Mapping[str, IntensityTransform | None] | None = None,
         skull: RandomSkull | None = None,
+        lesion: RandomLesionContrast | None = None,
     ) -> None:
+        self.lesion = lesion
         self.skull = skull
         self.geometric = geometric
-        self.intensity = list(intensity or ())
+        self.intensity = [found for found in (intensity or {}).values() if found is not None]
         self._rng = np.random.default_rng(0)
 
     def set_random_state(self, seed: int) -> Augmentation:
@@ -146,6 +151,8 @@ class Augmentation:
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A new sample dict with augmented ``image`` and ``mask``; the given one stays as it is."""
         image, mask = sample["image"], sample["mask"]
+        if self.lesion is not None:
+            image = self.lesion.apply(image, mask, self.lesion.draw(self._rng, mask))
         if self.skull is not None:
             rim = self.skull.draw(self._rng, sample["source"])
             image, mask = self.skull.apply(image, mask, rim)

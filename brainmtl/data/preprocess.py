@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from brainmtl.data.foreground import find_foreground
 from brainmtl.data.geometry import SliceGeometry, VolumeGeometry, frame_geometry, resize
-from brainmtl.data.regions import bounding_box, enclosed, percentile
+from brainmtl.data.regions import bounding_box, percentile
 from brainmtl.errors import DataError
 
 # Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
-PREPROCESSING_VERSION = "2"
+PREPROCESSING_VERSION = "3"
 IMAGE_SIZE = 256
 # Outside the foreground, in z-score units: darker than nearly all tissue, so that a foreground that
 # misses some dark cerebrospinal fluid or bone looks natural and not like a bright hole.
@@ -64,73 +65,6 @@ def normalize_zscore(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
     result = np.full(image.shape, BACKGROUND_VALUE, dtype=np.float32)
     result[foreground] = (values - mean) / deviation
     return result
-
-
-def find_foreground(image: np.ndarray) -> np.ndarray:
-    """The head or brain in a plane (H, W) or volume (H, W, N), as a bool array of the same shape.
-
-    The background is whatever the corners show: zero or not, dark or bright, and also zero amid
-    z-scored values that are negative inside the brain. It is what can be reached from the border
-    of each plane through values near the corners' median; what it encloses belongs to the head,
-    whatever its value. A picture inside a frame of another shade is searched again within the frame.
-    Where that leaves less than 2 %, the corners were no background, and all of it is foreground.
-
-    Raises:
-        DataError: non-finite values, or a constant image.
-    """
-    if not np.isfinite(image).all():
-        raise DataError("the image holds NaN or infinite values: repair or leave out the file")
-    solid = _unlike_background(image)
-    if image.ndim == 3:
-        return np.stack([enclosed(solid[:, :, k]) for k in range(solid.shape[2])], axis=2)
-    foreground = enclosed(solid)
-    # Less than 2 % left means that the corners were not background at all.
-    if _share(foreground) < 0.02:
-        foreground = np.ones(image.shape, dtype=bool)
-    return _inside_frame(image, foreground)
-
-
-def _inside_frame(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Search again within ``foreground`` (H, W) where it is a rectangle: a mat around a photograph."""
-    r0, r1, c0, c1 = bounding_box(foreground)
-    inset = max(2, min(r1 - r0, c1 - c0) // 50)  # the frame's own line, blurred by JPEG
-    r0, r1, c0, c1 = r0 + inset, r1 - inset, c0 + inset, c1 - inset
-    if foreground.all() or min(r1 - r0, c1 - c0) < 32 or _share(foreground[r0:r1, c0:c1]) < 0.97:
-        return foreground
-    try:
-        inner = find_foreground(image[r0:r1, c0:c1])
-    except DataError:  # a blank rectangle: keep what was found
-        return foreground
-    if not 0.15 < _share(inner) < 0.90:
-        return foreground
-    result = np.zeros_like(foreground)
-    result[r0:r1, c0:c1] = inner
-    return result
-
-
-def _unlike_background(image: np.ndarray) -> np.ndarray:
-    """bool of the image's shape: farther from the background's value than its noise reaches."""
-    rows, columns = (max(2, size // 16) for size in image.shape[:2])
-    corners = np.concatenate(
-        [
-            image[r, c].ravel()
-            for r in (slice(rows), slice(-rows, None))
-            for c in (slice(columns), slice(-columns, None))
-        ]
-    )
-    background = float(np.median(corners))
-    distance = np.abs(image - background)
-    strong = percentile(distance, 99)
-    if strong == 0:  # fewer than 1 % of the pixels differ
-        strong = float(distance.max())
-    if strong == 0:
-        raise DataError(f"the image is constant ({background:g}): nothing to see in it")
-    noise = 1.4826 * float(np.median(np.abs(corners - background)))
-    return distance > float(np.clip(4 * noise, 0.06 * strong, 0.25 * strong))
-
-
-def _share(mask: np.ndarray) -> float:
-    return np.count_nonzero(mask) / mask.size
 
 
 def preprocess_slice(

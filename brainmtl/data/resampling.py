@@ -1,10 +1,12 @@
-"""A prepared image through a change of its grid: what every such change of :mod:`brainmtl.data` has in common."""
+"""A prepared image through a change of its grid, and smooth random fields on one: shared by augmentations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from brainmtl.data.preprocess import BACKGROUND_VALUE
 
@@ -33,3 +35,14 @@ def resample(
     moved *= nearest[0]
     moved += np.float32(BACKGROUND_VALUE)
     return moved, None if mask is None else nearest[1].astype(mask.dtype)
+
+
+def uneven(shape: tuple[int, ...], points: int, generator: torch.Generator) -> np.ndarray:
+    """A smooth random field (H, W) of SD about 1 through ``points`` x ``points`` random numbers."""
+    coarse = torch.randn(1, points, points, generator=generator)
+    return enlarged(coarse, shape, "bicubic")[0]
+
+
+def enlarged(planes: torch.Tensor, shape: tuple[int, ...], mode: str = "bilinear") -> np.ndarray:
+    """Planes (C, h, w) float32 on a grid of ``shape`` (H, W)."""
+    return F.interpolate(planes[None], size=shape, mode=mode, align_corners=False)[0].numpy()

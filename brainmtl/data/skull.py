@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.special import expit
 
-from brainmtl.data.resampling import foreground_of, resample
+from brainmtl.data.resampling import enlarged, foreground_of, resample, uneven
 from brainmtl.errors import ConfigError
 
 STEP = 4  # pixels per point of the grid that rims are computed on: they are smooth
@@ -132,7 +132,7 @@ def _rims(
     generator = torch.Generator().manual_seed(parameters.seed)
     distance = _distance(inside, generator)
     layers = _layers(distance, parameters, generator)
-    both = _enlarged(torch.from_numpy(np.stack([distance, layers])), inside.shape)
+    both = enlarged(torch.from_numpy(np.stack([distance, layers])), inside.shape)
     # A rim as sharp as its grid would be too smooth to be tissue.
     grain = torch.randn(inside.shape, generator=generator).numpy() * np.float32(0.05)
     low, high = np.quantile(values[:, :: max(1, values.shape[1] // 4096)], [0.01, 0.9], axis=1)
@@ -147,7 +147,7 @@ def _distance(inside: np.ndarray, generator: torch.Generator) -> np.ndarray:
     closed = ndimage.gaussian_filter(grid.astype(np.float32), CLOSING / STEP, truncate=3) > 0.34
     outside = ndimage.distance_transform_edt(~(closed | grid)).astype(np.float32) * STEP
     outside = ndimage.gaussian_filter(outside, 0.5)
-    return outside + 1.2 * _uneven(outside.shape, 8, generator)
+    return outside + 1.2 * uneven(outside.shape, 8, generator)
 
 
 def _layers(
@@ -158,7 +158,7 @@ def _layers(
     fluid = _band(distance, 0.0, p.dura)
     marrow = _band(distance, p.dura + 0.3 * p.bone, p.dura + 0.75 * p.bone)
     fat = _band(distance, bone_end, p.thickness)
-    ripple = 1 + 0.25 * _uneven(distance.shape, 6, generator)
+    ripple = 1 + 0.25 * uneven(distance.shape, 6, generator)
     bright = p.marrow_signal * marrow + (p.fat_signal - p.bone_signal) * fat
     return (p.bone_signal + 0.1 * fluid + bright * ripple).astype(np.float32)
 
@@ -166,16 +166,6 @@ def _layers(
 def _band(distance: np.ndarray, low: float, high: float) -> np.ndarray:
     """1 between ``low`` and ``high``, 0 elsewhere, with edges about a pixel wide."""
     return expit(distance - low) * expit(high - distance)
-
-
-def _uneven(shape: tuple[int, ...], points: int, generator: torch.Generator) -> np.ndarray:
-    """A smooth random field of SD about 1 through ``points`` x ``points`` random numbers."""
-    coarse = torch.randn(1, points, points, generator=generator)
-    return _enlarged(coarse, shape, "bicubic")[0]
-
-
-def _enlarged(planes: torch.Tensor, shape: tuple[int, ...], mode: str = "bilinear") -> np.ndarray:
-    return F.interpolate(planes[None], size=shape, mode=mode, align_corners=False)[0].numpy()
 
 
 def _to_frame(shape: tuple[int, ...], planes: np.ndarray, mode: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from prepared import head_image
 from scipy import ndimage
 
+from brainmtl.config import compose
 from brainmtl.data.augmentation import Augmentation, RandomAffine2d, standardize
 from brainmtl.data.preprocess import BACKGROUND_VALUE
 from brainmtl.errors import ConfigError
@@ -19,7 +20,7 @@ CHOICES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def load(name: str) -> Augmentation:
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+    return instantiate(compose("train", f"augmentation={name}", "run_dir=.")["augmentation"])
 
 
 def sample(size: int = 96, channels: int = 1, seed: int = 0) -> dict:
@@ -146,7 +147,7 @@ def test_intensities_stay_within_the_foreground() -> None:
             return image**3 + 7
 
     given = sample()
-    result = Augmentation(None, [Everything()])(given)["image"]
+    result = Augmentation(None, {"all": Everything()})(given)["image"]
     background = given["image"] == BACKGROUND_VALUE
     assert torch.equal(result == BACKGROUND_VALUE, background)
     values = given["image"][~background] ** 3
@@ -181,7 +182,7 @@ def test_a_transform_of_monai_itself() -> None:
     from monai.transforms import RandAdjustContrast
 
     given = sample()
-    augmentation = Augmentation(None, [RandAdjustContrast(1.0, (0.5, 0.5))])
+    augmentation = Augmentation(None, {"gamma": RandAdjustContrast(1.0, (0.5, 0.5))})
     result = augmentation.set_random_state(seed=0)(given)["image"]
     assert type(result) is torch.Tensor and not torch.equal(result, given["image"])
     assert torch.equal(result == BACKGROUND_VALUE, given["image"] == BACKGROUND_VALUE)
@@ -196,7 +197,7 @@ def test_impossible_options(options: dict) -> None:
 @pytest.mark.parametrize("name", ["light", "strong"])
 def test_unknown_keys_are_refused(name: str) -> None:
     config = OmegaConf.load(CONF / f"{name}.yaml")
-    for node in (config, config.geometric, *config.intensity):
+    for node in (config, config.geometric, *config.intensity.values()):
         node.typo = 1
         with pytest.raises(Exception, match="typo"):
             instantiate(config)

@@ -115,7 +115,9 @@ def test_transform_is_seeded_per_draw(folder: Path) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 40])
 def test_threads_make_no_difference(folder: Path, threads: int) -> None:
-    transform = Augmentation(RandomAffine2d(rotate_degrees=20), [RandGaussianNoise(0.5, 1.0)])
+    transform = Augmentation(
+        RandomAffine2d(rotate_degrees=20), {"noise": RandGaussianNoise(0.5, 1.0)}
+    )
     dataset = MultiSourceDataset(folder, transform=transform, seed=2)
     keys = [SampleKey(k % 33, k // 33) for k in range(50)]
     before = torch.get_num_threads()

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from brainmtl.data.foreground import find_foreground
 from brainmtl.data.preprocess import (
     BACKGROUND_VALUE,
     IMAGE_SIZE,
-    bounding_box,
-    find_foreground,
     frame_volume,
     load_and_preprocess_image,
     normalize_zscore,
     preprocess_slice,
 )
+from brainmtl.data.regions import bounding_box
 from brainmtl.errors import DataError
 
 
@@ -121,6 +121,38 @@ def test_dark_inclusions_belong_to_the_head() -> None:
     image[70:90, 50:80] = 0  # a ventricle as dark as the background
     assert find_foreground(image)[72:88, 52:78].all()
     assert overlap(find_foreground(image), inside) > 0.98
+
+
+def air(image: np.ndarray, level: float, seed: int = 0) -> np.ndarray:
+    """``image`` (H, W) with Rayleigh noise of ``level`` where it is 0, but in its blanked corners."""
+    noise = level * np.random.default_rng(seed).rayleigh(size=image.shape)
+    rows, columns = np.indices(image.shape)
+    height, width = np.array(image.shape) - 1
+    near = np.minimum(rows, height - rows) + np.minimum(columns, width - columns)
+    return np.where(image > 0, image, np.where(near < 0.2 * min(image.shape), 0, noise))
+
+
+@pytest.mark.parametrize("level", [1, 4, 8])
+def test_noise_of_the_air_between_blanked_corners_is_no_head(level: float) -> None:
+    """As scanners write it; single slices of the TCGA cohort were half air before it was measured."""
+    image, inside = head((256, 256))
+    assert overlap(find_foreground(air(image, level)), inside) > 0.96
+
+
+def test_noise_is_measured_slice_by_slice() -> None:
+    """Coil correction makes the air of the outer slices brighter than that of the others."""
+    image, inside = head((256, 256))
+    planes = np.stack([air(image, level, seed=level) for level in (1, 2, 9)], axis=2)
+    found = find_foreground(planes)
+    assert all(overlap(found[:, :, k], inside) > 0.96 for k in range(3))
+
+
+def test_faint_tissue_at_the_border_is_kept_where_there_is_no_air() -> None:
+    """A stripped brain on exact zeros: fluid at its rim may be as faint as noise elsewhere."""
+    image, inside = head()
+    faint = inside & ~ndimage.binary_erosion(inside, iterations=6)
+    image[faint] = 0.1 * np.percentile(image, 99)
+    assert find_foreground(image)[faint].mean() > 0.9
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brainmtl.data.preprocess import find_foreground
+from brainmtl.data.foreground import find_foreground
 from brainmtl.data.regions import bounding_box, dilate, enclosed, erode, filled, percentile
 from brainmtl.errors import DataError
 

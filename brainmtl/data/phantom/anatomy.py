@@ -15,6 +15,7 @@ from brainmtl.data.phantom.fields import (
     resample,
     sigmoid,
 )
+from brainmtl.data.phantom.sequences import Sequence
 
 COARSE_STEP = 3.0  # mm; everything smooth is computed on this grid and interpolated
 COARSE_AXES: Axes = tuple(
@@ -134,17 +135,19 @@ def sample_tissue(atlas: Atlas, anatomy: Anatomy, axes: Axes, rng: np.random.Gen
     )
 
 
-def flair_contrast(tissue: Tissue, axes: Axes, rng: np.random.Generator) -> np.ndarray:
-    """FLAIR intensity of healthy tissue: CSF dark, white matter a little darker than grey."""
-    grey = rng.uniform(0.62, 0.74) * (1 + 0.035 * gaussian_field(rng, axes, 14.0))
-    white = rng.uniform(0.47, 0.59)
-    flair = rng.uniform(0.06, 0.26) * tissue.csf + grey * tissue.gm + white * tissue.wm
-    flair += rng.uniform(0.10, 0.22) * tissue.detail
-    return flair * (1 + 0.022 * gaussian_field(rng, axes, 1.4))
+def healthy_contrast(
+    tissue: Tissue, axes: Axes, sequence: Sequence, rng: np.random.Generator
+) -> np.ndarray:
+    """Intensity of healthy tissue: in FLAIR, CSF dark and white matter a little darker than grey."""
+    grey = rng.uniform(*sequence.grey) * (1 + 0.035 * gaussian_field(rng, axes, 14.0))
+    white = rng.uniform(*sequence.white)
+    signal = rng.uniform(*sequence.csf) * tissue.csf + grey * tissue.gm + white * tissue.wm
+    signal += rng.uniform(*sequence.detail) * tissue.detail
+    return signal * (1 + 0.022 * gaussian_field(rng, axes, 1.4))
 
 
 def add_harmless_findings(
-    flair: np.ndarray, tissue: Tissue, axes: Axes, rng: np.random.Generator
+    signal: np.ndarray, tissue: Tissue, axes: Axes, sequence: Sequence, rng: np.random.Generator
 ) -> np.ndarray:
     """What healthy heads show too and a threshold takes for tumour; no mask marks it.
 
@@ -162,16 +165,19 @@ def add_harmless_findings(
     spots = gaussian_field(rng, axes, rng.uniform(2.0, 3.5)) + 0.4 * gaussian_field(rng, axes, 8.0)
     level = spots - 3.0 + 2.2 * burden * np.exp(-away / rng.uniform(7, 16)) + 0.45 * burden
     spot = rng.uniform(0.14, 0.42) * sigmoid(level / 0.12)
-    flair = flair + (cap + spot) * np.clip(tissue.wm, 0, 1) ** 1.5 * (tissue.brain_sdf > 5)
+    where = np.clip(tissue.wm, 0, 1) ** 1.5 * (tissue.brain_sdf > 5)
+    signal = signal + sequence.findings * (cap + spot) * where
+    if not sequence.artefacts:
+        return signal.astype(np.float32)
     if rng.random() < 0.35:  # fluid that flows is not nulled
         flow = np.clip(gaussian_field(rng, axes, 10.0) - 0.4, 0, 1.5)
-        flair += rng.uniform(0.2, 0.5) * flow * tissue.csf * (tissue.ventricle_sdf > 0.5)
+        signal += rng.uniform(0.2, 0.5) * flow * tissue.csf * (tissue.ventricle_sdf > 0.5)
     if rng.random() < 0.8:  # susceptibility and pulsation pile up signal at the surface
         pile = np.clip(gaussian_field(rng, axes, 13.0) - 0.7, 0, 1.2)
-        flair += (
+        signal += (
             rng.uniform(0.2, 0.5)
             * pile
             * np.exp(-np.clip(tissue.brain_sdf, 0, None) / 7)
             * tissue.brain
         )
-    return flair.astype(np.float32)
+    return signal.astype(np.float32)

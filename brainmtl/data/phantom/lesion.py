@@ -22,6 +22,7 @@ from brainmtl.data.phantom.fields import (
     resample,
     sigmoid,
 )
+from brainmtl.data.phantom.sequences import Sequence
 
 NECROSIS, OEDEMA, ENHANCING = (
     1,
@@ -189,34 +190,35 @@ def compartments(
     return Compartments(core, oedema, necrosis, fade)
 
 
-def _contrast(kind: str, rng: np.random.Generator) -> tuple[float, float, float]:
-    """FLAIR intensity of oedema, core and necrosis for a kind of lesion."""
-    if kind == "necrotic":
-        return rng.uniform(0.93, 1.13), rng.uniform(0.82, 1.05), rng.uniform(0.15, 0.45)
-    if kind == "infiltrative":
-        return rng.uniform(0.9, 1.03), rng.uniform(0.92, 1.06), 0.0
-    return rng.uniform(0.9, 1.03), rng.uniform(0.18, 0.36), 0.0
+def _contrast(
+    kind: str, sequence: Sequence, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Intensity of oedema, core and necrosis; only necrotic lesions have the last."""
+    oedema, core, necrosis = sequence.lesions[kind]
+    swelling, solid = rng.uniform(*oedema), rng.uniform(*core)
+    return swelling, solid, rng.uniform(*necrosis) if kind == "necrotic" else 0.0
 
 
 def paint_lesion(
-    flair: np.ndarray,
+    signal: np.ndarray,
     lesion: Lesion,
     tissue: Tissue,
     axes: Axes,
+    sequence: Sequence,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Paint the lesion into ``flair`` (changed in place); returns BraTS labels, uint8, same shape."""
-    labels = np.zeros(flair.shape, np.uint8)
+    """Paint the lesion into ``signal`` (changed in place); returns BraTS labels, uint8, same shape."""
+    labels = np.zeros(signal.shape, np.uint8)
     window = _windows(lesion, axes)
     if window is None:
         return labels
     near = tuple(axis[w] for axis, w in zip(axes, window, strict=True))
     local = Tissue(**{name: value[window] for name, value in vars(tissue).items()})
     parts = compartments(lesion, local, near, rng)
-    swelling, core, cavity = _contrast(lesion.kind, rng)
+    swelling, core, cavity = _contrast(lesion.kind, sequence, rng)
     texture = gaussian_field(rng, near, 2.2)
     patchy = gaussian_field(rng, near, 5.0)
-    view = flair[window]
+    view = signal[window]
     wet = 0.85 * parts.oedema
     view += wet * (swelling * (1 - 0.16 * parts.fade + 0.06 * patchy + 0.02 * texture) - view)
     tumour = parts.core * (1 - parts.necrosis)

@@ -17,6 +17,7 @@ from brainmtl.data.phantom.render import (
     draw_subject,
     render,
 )
+from brainmtl.data.phantom.sequences import SEQUENCES
 
 MIN_LESION_MM2 = 150  # a picture filed under "yes" shows at least this much lesion
 PHOTO_HEIGHTS = (64.0, 136.0)  # mm; further down the outline of the head is not that of the brain
@@ -40,12 +41,14 @@ def draw_height(subject: Subject, rng: np.random.Generator) -> float:
     return float(np.clip(height, *PHOTO_HEIGHTS))
 
 
-def render_slice(atlas: Atlas, rng: np.random.Generator, tumour: bool) -> Rendering:
+def render_slice(
+    atlas: Atlas, rng: np.random.Generator, tumour: bool, sequence: str = "flair"
+) -> Rendering:
     """Rendering of shape (X, Y, 1); redraws the head until a patient's slice shows enough lesion."""
     while True:
         subject = draw_subject(atlas, rng, tumour)
         axes = brain_axes(subject.anatomy, np.array([draw_height(subject, rng)]))
-        picture = render(atlas, subject, axes, rng)
+        picture = render(atlas, subject, axes, SEQUENCES[sequence], rng)
         if not tumour or np.count_nonzero(picture.labels) >= MIN_LESION_MM2:
             return picture
 
@@ -57,7 +60,7 @@ def _band(distance: np.ndarray, low: float, high: float) -> np.ndarray:
 def add_head(picture: Rendering, rng: np.random.Generator) -> tuple[np.ndarray, Axes]:
     """Put meninges, skull with marrow, and scalp round a skull-stripped slice (X, Y, 1)."""
     pads = [(HEAD_MARGIN, HEAD_MARGIN)] * 2 + [(0, 0)]
-    signal = np.pad(picture.flair * picture.brain, pads)
+    signal = np.pad(picture.signal * picture.brain, pads)
     brain = np.pad(picture.brain, pads)[:, :, 0]
     axes = (
         *(
@@ -113,8 +116,10 @@ def compose_page(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
     return page.convert("RGB") if rng.random() < 0.5 else page
 
 
-def render_photo(atlas: Atlas, rng: np.random.Generator, tumour: bool) -> Image.Image:
-    """An axial FLAIR picture of a new head, mode "L" or "RGB", any size."""
-    signal, axes = add_head(render_slice(atlas, rng, tumour), rng)
+def render_photo(
+    atlas: Atlas, rng: np.random.Generator, tumour: bool, sequence: str = "flair"
+) -> Image.Image:
+    """An axial picture of a new head in one of :data:`SEQUENCES`, mode "L" or "RGB", any size."""
+    signal, axes = add_head(render_slice(atlas, rng, tumour, sequence), rng)
     noisy = acquire(signal, axes, rng, rng.uniform(0.008, 0.03), rng.uniform(0.06, 0.2))
     return compose_page(window_8bit(to_display(noisy[:, :, 0]), rng), rng)

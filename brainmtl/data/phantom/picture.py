@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from brainmtl.data.phantom.sequences import SEQUENCES
 from brainmtl.files import atomic_path
 
 DEFAULT_PATH = "docs/images/phantom.png"
@@ -30,7 +31,9 @@ def _show_volume(axis: Any, flair: np.ndarray, labels: np.ndarray) -> None:
     axis.set_title("tumour, mask drawn" if mask.any() else "healthy", fontsize=8)
 
 
-def draw(path: str | Path, seed: int = 0, columns: int = 6) -> None:
+def draw(
+    path: str | Path, seed: int = 0, columns: int = 6, sequences: Sequence[str] = ("flair",)
+) -> None:
     """Write a PNG: two rows of brats-like slices with mask contours, two of kaggle-like photographs."""
     import matplotlib
 
@@ -48,10 +51,12 @@ def draw(path: str | Path, seed: int = 0, columns: int = 6) -> None:
         rng = subject_rng(seed, VOLUME_STREAM, i)
         _show_volume(axis, *render_volume(atlas, rng, tumour=not is_healthy(i, 0.25)))
     for i, axis in enumerate(axes[2:].flat):
-        photo = render_photo(atlas, subject_rng(seed, PHOTO_STREAM, i), tumour=i % 2 == 0)
+        sequence = sequences[i // 2 % len(sequences)]
+        photo = render_photo(atlas, subject_rng(seed, PHOTO_STREAM, i), i % 2 == 0, sequence)
         axis.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
         axis.set_title(
-            f"{'yes' if i % 2 == 0 else 'no'}, {photo.width} x {photo.height}", fontsize=8
+            f"{'yes' if i % 2 == 0 else 'no'}, {sequence}, {photo.width} x {photo.height}",
+            fontsize=8,
         )
     for axis in axes.flat:
         axis.axis("off")
@@ -69,8 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default=DEFAULT_PATH, help="PNG to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the phantom")
     parser.add_argument("--columns", type=int, default=6, help="heads per row")
+    parser.add_argument(
+        "--sequences",
+        nargs="+",
+        default=["flair"],
+        choices=list(SEQUENCES),
+        help="of the pictures, in turn",
+    )
     options = parser.parse_args(arguments)
-    draw(options.out, options.seed, options.columns)
+    draw(options.out, options.seed, options.columns, options.sequences)
     print(f"wrote {options.out} (synthetic)")
 
 

@@ -1,4 +1,4 @@
-"""From a random generator to the FLAIR volume or slice of one subject, with its exact mask."""
+"""From a random generator to the volume or slice of one subject, with its exact mask."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from brainmtl.data.phantom.anatomy import (
     Anatomy,
     add_harmless_findings,
     draw_anatomy,
-    flair_contrast,
+    healthy_contrast,
     sample_tissue,
 )
 from brainmtl.data.phantom.atlas import Atlas
 from brainmtl.data.phantom.fields import Axes, gaussian_field
 from brainmtl.data.phantom.lesion import Lesion, grow_lesion, paint_lesion
+from brainmtl.data.phantom.sequences import SEQUENCES, Sequence
 
 FILE_SHAPE = (240, 240)  # in-plane grid of published BraTS volumes, 1 mm
 SLICE_STEP = 3.0
@@ -34,10 +35,10 @@ class Subject:
 
 @dataclass
 class Rendering:
-    """Noise-free FLAIR (about 0..1.1), BraTS labels and brain mask on the grid ``axes`` (mm)."""
+    """Noise-free signal (about 0..1.3), BraTS labels and brain mask on the grid ``axes`` (mm)."""
 
     axes: Axes
-    flair: np.ndarray
+    signal: np.ndarray
     labels: np.ndarray
     brain: np.ndarray
 
@@ -60,16 +61,18 @@ def brain_axes(anatomy: Anatomy, heights: np.ndarray) -> Axes:
     return (*axes, np.asarray(heights, np.float32))
 
 
-def render(atlas: Atlas, subject: Subject, axes: Axes, rng: np.random.Generator) -> Rendering:
+def render(
+    atlas: Atlas, subject: Subject, axes: Axes, sequence: Sequence, rng: np.random.Generator
+) -> Rendering:
     """Sample ``subject`` on the product grid of ``axes`` (mm)."""
     tissue = sample_tissue(atlas, subject.anatomy, axes, rng)
-    flair = flair_contrast(tissue, axes, rng)
-    flair = add_harmless_findings(flair, tissue, axes, rng)
-    labels = np.zeros(flair.shape, np.uint8)
+    signal = healthy_contrast(tissue, axes, sequence, rng)
+    signal = add_harmless_findings(signal, tissue, axes, sequence, rng)
+    labels = np.zeros(signal.shape, np.uint8)
     if subject.lesion is not None:
-        labels = paint_lesion(flair, subject.lesion, tissue, axes, rng)
-    blur = (0.6, 0.6, 0.0) if flair.shape[2] < 3 else (0.6, 0.6, 0.3)
-    return Rendering(axes, ndi.gaussian_filter(flair, blur, truncate=3), labels, tissue.brain)
+        labels = paint_lesion(signal, subject.lesion, tissue, axes, sequence, rng)
+    blur = (0.6, 0.6, 0.0) if signal.shape[2] < 3 else (0.6, 0.6, 0.3)
+    return Rendering(axes, ndi.gaussian_filter(signal, blur, truncate=3), labels, tissue.brain)
 
 
 def acquire(
@@ -90,9 +93,9 @@ def render_volume(
     """
     subject = draw_subject(atlas, rng, tumour)
     heights = rng.uniform(42, 48) + SLICE_STEP * np.arange(SLICES)
-    picture = render(atlas, subject, brain_axes(subject.anatomy, heights), rng)
+    picture = render(atlas, subject, brain_axes(subject.anatomy, heights), SEQUENCES["flair"], rng)
     signal = acquire(
-        picture.flair,
+        picture.signal,
         picture.axes,
         rng,
         rng.uniform(0.012, 0.035),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from brainmtl.data.phantom.atlas import load_atlas
 from brainmtl.data.phantom.photo import render_photo
 from brainmtl.data.phantom.render import SLICE_STEP, render_volume
+from brainmtl.data.phantom.sequences import check_sequences
 from brainmtl.errors import ConfigError
 from brainmtl.files import atomic_path, write_json
 
@@ -36,6 +37,7 @@ class PhantomConfig:
     healthy_fraction: float
     photos: int
     seed: int
+    photo_sequences: tuple[str, ...] = ("flair",)
     generator_version: str = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class PhantomConfig:
             )
         if self.seed < 0:
             raise ConfigError(f"phantom seed={self.seed} must be a whole number >= 0")
+        check_sequences(self.photo_sequences)
 
 
 def is_healthy(index: int, fraction: float) -> bool:
@@ -60,6 +63,11 @@ def is_healthy(index: int, fraction: float) -> bool:
 def subject_rng(seed: int, stream: int, index: int) -> np.random.Generator:
     """The random generator of one subject, independent of all others."""
     return np.random.default_rng(np.random.SeedSequence([seed, stream, index]))
+
+
+def photo_sequence(config: PhantomConfig, index: int) -> str:
+    """The sequence of picture ``index``: in turn, the same for a tumour and for none."""
+    return config.photo_sequences[index // 2 % len(config.photo_sequences)]
 
 
 def volume_paths(raw_dir: Path, index: int) -> tuple[Path, Path]:
@@ -101,7 +109,7 @@ def write_photo(raw_dir: Path, config: PhantomConfig, index: int) -> None:
         return
     with threadpool_limits(1):
         rng = subject_rng(config.seed, PHOTO_STREAM, index)
-        picture = render_photo(load_atlas(), rng, tumour=index % 2 == 0)
+        picture = render_photo(load_atlas(), rng, index % 2 == 0, photo_sequence(config, index))
     with atomic_path(path) as temporary:
         picture.save(temporary, quality=int(rng.integers(78, 96)))
 
@@ -113,11 +121,14 @@ def claim_folder(raw_dir: Path, config: PhantomConfig) -> None:
         ConfigError: other parameters, or data that is not of the phantom, under ``raw_dir``.
     """
     description = raw_dir / DESCRIPTION_FILE
-    wanted = {"synthetic": True, **asdict(config)}
+    wanted = {"synthetic": True, **asdict(config), "photo_sequences": list(config.photo_sequences)}
     if description.exists():
         try:
-            found = json.loads(description.read_text(encoding="utf-8"))
-        except ValueError:
+            # folders written before there was a choice
+            found = {"photo_sequences": ["flair"]} | json.loads(
+                description.read_text(encoding="utf-8")
+            )
+        except (ValueError, TypeError):
             found = None
         if found != wanted:
             raise ConfigError(
@@ -150,6 +161,7 @@ def write_phantom(
     healthy_fraction: float = 0.33,
     photos: int = 160,
     seed: int = 0,
+    photo_sequences: Sequence[str] = ("flair",),
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -157,13 +169,14 @@ def write_phantom(
 
     ``brats/<case>/<case>_{flair,seg}.nii.gz`` (``subjects`` cases, ``healthy_fraction`` of them with
     an empty mask) and ``kaggle/{yes,no}/*.jpg`` (``photos`` pictures, one per subject, half of them
-    with a tumour; none of these subjects is among the cases). Every file depends on ``seed`` and its
+    with a tumour, of the ``photo_sequences`` in turn: flair, t1, t1ce, t2; none of these subjects is
+    among the cases). Every file depends on ``seed`` and its
     own index alone. ``workers`` processes are used (default: one per core).
 
     Raises:
         ConfigError: impossible parameters, or a folder that holds something else.
     """
-    config = PhantomConfig(subjects, float(healthy_fraction), photos, seed)
+    config = PhantomConfig(subjects, float(healthy_fraction), photos, seed, tuple(photo_sequences))
     raw_dir = Path(raw_dir)
     claim_folder(raw_dir, config)
     jobs = _jobs(raw_dir, config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from brainmtl.data.phantom.anatomy import draw_anatomy, flair_contrast, sample_tissue
+from brainmtl.data.phantom.anatomy import draw_anatomy, healthy_contrast, sample_tissue
 from brainmtl.data.phantom.atlas import Atlas, load_atlas, signed_distance
 from brainmtl.data.phantom.lesion import (
     Compartments,
@@ -23,6 +23,7 @@ from brainmtl.data.phantom.render import (
     render_volume,
     to_file_grid,
 )
+from brainmtl.data.phantom.sequences import SEQUENCES
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_lesion_lies_where_it_was_put_and_the_file_grid_turns_left_and_back(atla
     subject = draw_subject(atlas, np.random.default_rng(3), tumour=True)
     centre = subject.lesion.centre
     axes = brain_axes(subject.anatomy, centre[2:])
-    picture = render(atlas, subject, axes, np.random.default_rng(0))
+    picture = render(atlas, subject, axes, SEQUENCES["flair"], np.random.default_rng(0))
     x, y, _ = (round(float(c.mean())) for c in np.nonzero(picture.labels))
     assert abs(axes[0][x] - centre[0]) < 15
     assert abs(axes[1][y] - centre[1]) < 15
@@ -90,7 +91,7 @@ def test_fluid_is_darker_than_white_and_white_than_grey(atlas: Atlas) -> None:
     subject = draw_subject(atlas, rng, tumour=False)
     axes = brain_axes(subject.anatomy, np.array([84.0, 87.0, 90.0]))
     tissue = sample_tissue(atlas, subject.anatomy, axes, rng)
-    flair = flair_contrast(tissue, axes, rng)
+    flair = healthy_contrast(tissue, axes, SEQUENCES["flair"], rng)
     fluid, grey, white = (flair[m > 0.9].mean() for m in (tissue.csf, tissue.gm, tissue.wm))
     assert fluid < white < grey
     total = tissue.csf + tissue.gm + tissue.wm
@@ -155,7 +156,7 @@ def test_noise_is_rician_and_bias_is_smooth() -> None:
 @pytest.mark.parametrize("index", range(3))
 def test_slice_of_a_patient_shows_enough_lesion(atlas: Atlas, index: int) -> None:
     picture = render_slice(atlas, np.random.default_rng(index), tumour=True)
-    assert picture.flair.shape[2] == 1
+    assert picture.signal.shape[2] == 1
     assert np.count_nonzero(picture.labels) >= MIN_LESION_MM2
     assert not render_slice(atlas, np.random.default_rng(index), tumour=False).labels.any()
 
