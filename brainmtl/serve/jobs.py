@@ -60,6 +60,7 @@ class Task:
             "input_sha256": sha256,
             "model": info.name,
             "model_weights_sha256": info.weights_sha256,
+            "runtime": {name: info.runtime[name] for name in ("name", "precision", "device")},
             "decision": dict(decision),
             "thresholds": None if thresholds is None else dict(thresholds),
             "duration_ms": round(1000 * (time.perf_counter() - self.submitted), 1),

@@ -215,6 +215,7 @@ def test_audit_line_tells_the_decision_and_nothing_else(
         "input_sha256": hashlib.sha256(picture).hexdigest(),
         "model": values["model"]["name"],
         "model_weights_sha256": values["model"]["weights_sha256"],
+        "runtime": {"name": "eager", "precision": "32", "device": "cpu"},
         "decision": {
             "label": values["label"],
             "probability": values["tumour_probability"],
