@@ -18,15 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.preprocess import (
-    PreparedSlice,
-    bounding_box,
-    find_foreground,
-    frame_volume,
-    prepare_mask,
-    preprocess_slice,
-)
+from brainmtl.data.foreground import find_foreground
+from brainmtl.data.preprocess import PreparedSlice, frame_volume, prepare_mask, preprocess_slice
 from brainmtl.data.records import CaseRef, Source
+from brainmtl.data.regions import bounding_box
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
 
