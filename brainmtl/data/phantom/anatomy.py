@@ -15,7 +15,7 @@ from brainmtl.data.phantom.fields import (
     resample,
     sigmoid,
 )
-from brainmtl.data.phantom.sequences import Sequence
+from brainmtl.data.phantom.sequences import MrSequence
 
 COARSE_STEP = 3.0  # mm; everything smooth is computed on this grid and interpolated
 COARSE_AXES: Axes = tuple(
@@ -136,7 +136,7 @@ def sample_tissue(atlas: Atlas, anatomy: Anatomy, axes: Axes, rng: np.random.Gen
 
 
 def healthy_contrast(
-    tissue: Tissue, axes: Axes, sequence: Sequence, rng: np.random.Generator
+    tissue: Tissue, axes: Axes, sequence: MrSequence, rng: np.random.Generator
 ) -> np.ndarray:
     """Intensity of healthy tissue: in FLAIR, CSF dark and white matter a little darker than grey."""
     grey = rng.uniform(*sequence.grey) * (1 + 0.035 * gaussian_field(rng, axes, 14.0))
@@ -147,7 +147,7 @@ def healthy_contrast(
 
 
 def add_harmless_findings(
-    signal: np.ndarray, tissue: Tissue, axes: Axes, sequence: Sequence, rng: np.random.Generator
+    signal: np.ndarray, tissue: Tissue, axes: Axes, sequence: MrSequence, rng: np.random.Generator
 ) -> np.ndarray:
     """What healthy heads show too and a threshold takes for tumour; no mask marks it.
 

@@ -22,7 +22,7 @@ from brainmtl.data.phantom.fields import (
     resample,
     sigmoid,
 )
-from brainmtl.data.phantom.sequences import Sequence
+from brainmtl.data.phantom.sequences import MrSequence
 
 NECROSIS, OEDEMA, ENHANCING = (
     1,
@@ -191,7 +191,7 @@ def compartments(
 
 
 def _contrast(
-    kind: str, sequence: Sequence, rng: np.random.Generator
+    kind: str, sequence: MrSequence, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Intensity of oedema, core and necrosis; only necrotic lesions have the last."""
     oedema, core, necrosis = sequence.lesions[kind]
@@ -204,7 +204,7 @@ def paint_lesion(
     lesion: Lesion,
     tissue: Tissue,
     axes: Axes,
-    sequence: Sequence,
+    sequence: MrSequence,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Paint the lesion into ``signal`` (changed in place); returns BraTS labels, uint8, same shape."""

@@ -18,7 +18,7 @@ from brainmtl.data.phantom.anatomy import (
 from brainmtl.data.phantom.atlas import Atlas
 from brainmtl.data.phantom.fields import Axes, gaussian_field
 from brainmtl.data.phantom.lesion import Lesion, grow_lesion, paint_lesion
-from brainmtl.data.phantom.sequences import SEQUENCES, Sequence
+from brainmtl.data.phantom.sequences import SEQUENCES, MrSequence
 
 FILE_SHAPE = (240, 240)  # in-plane grid of published BraTS volumes, 1 mm
 SLICE_STEP = 3.0
@@ -62,7 +62,7 @@ def brain_axes(anatomy: Anatomy, heights: np.ndarray) -> Axes:
 
 
 def render(
-    atlas: Atlas, subject: Subject, axes: Axes, sequence: Sequence, rng: np.random.Generator
+    atlas: Atlas, subject: Subject, axes: Axes, sequence: MrSequence, rng: np.random.Generator
 ) -> Rendering:
     """Sample ``subject`` on the product grid of ``axes`` (mm)."""
     tissue = sample_tissue(atlas, subject.anatomy, axes, rng)

@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Sequence:
+class MrSequence:
     """Ranges of signals. ``findings``: what white-matter hyperintensities add, as a factor on what they
     add in FLAIR; ``artefacts``: whether fluid may fail to be nulled, and signal pile up at the surface;
     ``lesions``: oedema, core and necrosis for each kind of lesion."""
@@ -29,7 +29,7 @@ class Sequence:
 
 
 SEQUENCES = {
-    "flair": Sequence(
+    "flair": MrSequence(
         csf=(0.06, 0.26),
         grey=(0.62, 0.74),
         white=(0.47, 0.59),
@@ -42,7 +42,7 @@ SEQUENCES = {
             "dark": ((0.9, 1.03), (0.18, 0.36), (0.0, 0.0)),
         },
     ),
-    "t2": Sequence(
+    "t2": MrSequence(
         csf=(0.90, 1.10),
         grey=(0.52, 0.64),
         white=(0.36, 0.48),
@@ -55,7 +55,7 @@ SEQUENCES = {
             "dark": ((0.75, 0.95), (0.85, 1.10), (0.0, 0.0)),
         },
     ),
-    "t1": Sequence(
+    "t1": MrSequence(
         csf=(0.10, 0.24),
         grey=(0.46, 0.56),
         white=(0.62, 0.76),
@@ -69,7 +69,7 @@ SEQUENCES = {
         },
     ),
     # With contrast agent: the rim of necrotic lesions and some solid ones light up.
-    "t1ce": Sequence(
+    "t1ce": MrSequence(
         csf=(0.10, 0.24),
         grey=(0.46, 0.58),
         white=(0.58, 0.72),
