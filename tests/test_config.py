@@ -135,6 +135,8 @@ def test_quick_test_composes_with_every_stage(stage: str) -> None:
     quick = stage_configs(options["stage"], default)
     for short, long in zip(quick, stage_configs(full["stage"], default), strict=True):
         assert (short.name, short.train, short.tasks) == (long.name, long.train, long.tasks)
+        # a default of one or two epochs cannot be undercut; of larger epochs it may still be far longer
+        assert short.max_epochs < long.max_epochs or long.max_epochs <= 2
         # images with masks that a stage sees: minutes, whatever the cohort
         assert short.max_epochs * options["data"]["max_train_samples"] <= 5000
 

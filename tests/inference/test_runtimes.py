@@ -112,14 +112,14 @@ def test_flipped_views_are_averaged(name: str, exported: tuple[MultiTaskModel, G
 @pytest.mark.parametrize("name", ["eager", *BY_GRAPHS])
 def test_threads_share_a_runtime(name: str, tiny: tuple[MultiTaskModel, Graphs]) -> None:
     network = network_by(name, tiny)
-    batches = [images(1 + seed % 4, seed) for seed in range(10)]
+    batches = [images(1 + seed % 4, seed) for seed in range(24)]
 
     def answer(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         encoded = network.encode(batch)
         return encoded.probability, network.decode(encoded, range(len(batch)))
 
     alone = [answer(batch) for batch in batches]
-    with ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(answer, batches))
     for own, expected in zip(together, alone, strict=True):
         np.testing.assert_allclose(own[0], expected[0], atol=1e-6)
