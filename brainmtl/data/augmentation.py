@@ -26,6 +26,7 @@ import torch.nn.functional as F
 
 from brainmtl.data.lesion_contrast import RandomLesionContrast
 from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.ranges import check_chance
 from brainmtl.data.resampling import foreground_of, resample
 from brainmtl.data.skull import RandomSkull
 from brainmtl.errors import ConfigError
@@ -67,8 +68,7 @@ class RandomAffine2d:
             ("flip_left_right", flip_left_right),
             ("flip_up_down", flip_up_down),
         ):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"augmentation.geometric.{name}={value} must lie in 0..1")
+            check_chance(f"geometric.{name}", value)
         if not 0 <= scale < 1:
             raise ConfigError(f"augmentation.geometric.scale={scale} must lie in 0..1 (without 1)")
         self.prob = prob

@@ -16,6 +16,7 @@ import torch
 from scipy import ndimage
 from scipy.special import expit
 
+from brainmtl.data.ranges import Range, check_chance, check_range
 from brainmtl.data.regions import bounding_box
 from brainmtl.data.resampling import foreground_of, uneven
 from brainmtl.errors import ConfigError
@@ -23,7 +24,6 @@ from brainmtl.errors import ConfigError
 EDGE = 1.5  # pixels: SD of the blur of the mask, so that no outline is drawn round a tumour
 TEXTURE = 3.0  # pixels: structure finer than this SD stays as it is
 MARGIN = 12  # pixels round the tumour beyond which nothing changes
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,10 @@ class RandomLesionContrast:
         core_signal: Range = (-1.5, 0.3),
     ) -> None:
         for name, value in (("prob", prob), ("core_prob", core_prob)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"augmentation.lesion.{name}={value} must lie in 0..1")
+            check_chance(f"lesion.{name}", value)
         ranges = {"contrast": contrast, "core": core, "core_signal": core_signal}
-        for name, (low, high) in ranges.items():
-            if low > high:
-                raise ConfigError(
-                    f"augmentation.lesion.{name}={[low, high]} must be an ascending range"
-                )
+        for name, span in ranges.items():
+            check_range(f"lesion.{name}", span)
         if contrast[0] <= 0 or core[0] <= 0:
             raise ConfigError(
                 f"augmentation.lesion: contrast={list(contrast)} and core={list(core)} must lie above 0, "

@@ -21,12 +21,11 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.special import expit
 
+from brainmtl.data.ranges import Range, check_chance, check_range
 from brainmtl.data.resampling import enlarged, foreground_of, resample, uneven
-from brainmtl.errors import ConfigError
 
 STEP = 4  # pixels per point of the grid that rims are computed on: they are smooth
 CLOSING = 7.0  # pixels: SD of the blur that closes fissures, which the skull does not follow
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,15 @@ class RandomSkull:
         marrow_signal: Range = (0.0, 0.6),
         fat_signal: Range = (0.3, 1.6),
     ) -> None:
-        if not 0 <= prob <= 1:
-            raise ConfigError(f"augmentation.skull.prob={prob} must lie in 0..1")
+        check_chance("skull.prob", prob)
         layers = {"dura": dura, "bone": bone, "scalp": scalp}
         signals = {
             "bone_signal": bone_signal,
             "marrow_signal": marrow_signal,
             "fat_signal": fat_signal,
         }
-        for name, (low, high) in (layers | signals).items():
-            if low > high or (name in layers and low <= 0):
-                raise ConfigError(
-                    f"augmentation.skull.{name}={[low, high]} must be an ascending range"
-                    + (" of pixels above 0" if name in layers else "")
-                )
+        for name, span in (layers | signals).items():
+            check_range(f"skull.{name}", span, above_zero="pixels" if name in layers else None)
         self.prob, self.sources = prob, tuple(sources)
         self.ranges = [*layers.values(), *signals.values()]
 

@@ -43,7 +43,13 @@ def draw(
     from brainmtl.data.phantom.atlas import load_atlas
     from brainmtl.data.phantom.photo import render_photo
     from brainmtl.data.phantom.render import render_volume
-    from brainmtl.data.phantom.writer import PHOTO_STREAM, VOLUME_STREAM, is_healthy, subject_rng
+    from brainmtl.data.phantom.writer import (
+        PHOTO_STREAM,
+        VOLUME_STREAM,
+        is_healthy,
+        photo_sequence,
+        subject_rng,
+    )
 
     atlas = load_atlas()
     figure, axes = plt.subplots(4, columns, figsize=(2 * columns, 9.2), layout="constrained")
@@ -51,7 +57,7 @@ def draw(
         rng = subject_rng(seed, VOLUME_STREAM, i)
         _show_volume(axis, *render_volume(atlas, rng, tumour=not is_healthy(i, 0.25)))
     for i, axis in enumerate(axes[2:].flat):
-        sequence = sequences[i // 2 % len(sequences)]
+        sequence = photo_sequence(sequences, i)
         photo = render_photo(atlas, subject_rng(seed, PHOTO_STREAM, i), i % 2 == 0, sequence)
         axis.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
         axis.set_title(

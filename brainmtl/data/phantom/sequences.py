@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from brainmtl.data.ranges import Range
 from brainmtl.errors import ConfigError
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,9 @@ def subject_rng(seed: int, stream: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, stream, index]))
 
 
-def photo_sequence(config: PhantomConfig, index: int) -> str:
+def photo_sequence(sequences: Sequence[str], index: int) -> str:
     """The sequence of picture ``index``: in turn, the same for a tumour and for none."""
-    return config.photo_sequences[index // 2 % len(config.photo_sequences)]
+    return sequences[index // 2 % len(sequences)]
 
 
 def volume_paths(raw_dir: Path, index: int) -> tuple[Path, Path]:
@@ -109,7 +109,9 @@ def write_photo(raw_dir: Path, config: PhantomConfig, index: int) -> None:
         return
     with threadpool_limits(1):
         rng = subject_rng(config.seed, PHOTO_STREAM, index)
-        picture = render_photo(load_atlas(), rng, index % 2 == 0, photo_sequence(config, index))
+        picture = render_photo(
+            load_atlas(), rng, index % 2 == 0, photo_sequence(config.photo_sequences, index)
+        )
     with atomic_path(path) as temporary:
         picture.save(temporary, quality=int(rng.integers(78, 96)))
 

@@ -80,7 +80,7 @@ def test_necrosis_is_fluid_and_only_contrast_agent_lights_its_rim(atlas: Atlas) 
 def test_pictures_take_their_sequences_in_turn_alike_for_both_classes(tmp_path: Path) -> None:
     names = ("flair", "t1ce", "t2")
     config = PhantomConfig(0, 0.0, 12, 0, photo_sequences=names)
-    turns = [photo_sequence(config, index) for index in range(12)]
+    turns = [photo_sequence(config.photo_sequences, index) for index in range(12)]
     assert turns[0::2] == turns[1::2] == [*names, *names]  # even: with tumour
     options = {"subjects": 0, "photos": 2, "workers": 1, "progress": False}
     write_phantom(tmp_path / "t1", photo_sequences=["t1"], **options)
