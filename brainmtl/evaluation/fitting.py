@@ -23,28 +23,30 @@ from brainmtl.inference.postprocess import PostprocessOptions
 VOLUME_LIMITS_ML = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 VOXELS_PER_ML = 1000  # of 1 mm in each direction, where no spacing is known
 MAX_THRESHOLD = 0.999
+_MAX_LOG_ODDS = 10.0  # P of 0.00005 and of 0.99995
 _TIE = 1e-9
 
 
 @dataclass(frozen=True)
 class ThresholdFit:
-    """``threshold``; ``balanced_accuracy`` by source at it; ``plateau`` (above, up to) on which the
-    mean over sources is the same; both empty or None where nothing could be fitted."""
+    """``threshold``; ``balanced_accuracy`` by source at it, empty where no source has both classes;
+    ``remarks`` are sentences on what limits the fit."""
 
     threshold: float
     balanced_accuracy: dict[str, float]
-    plateau: tuple[float, float] | None
     remarks: tuple[str, ...] = ()
 
 
 def fit_threshold(
     labels: np.ndarray, calibrated: np.ndarray, sources: np.ndarray, gate: float
 ) -> ThresholdFit:
-    """The threshold of at least ``gate`` with the largest mean over sources of balanced accuracy.
+    """The P, of at least ``gate``, at which an image is as likely to show a tumour as not.
 
-    Between two neighbouring values of P the calls do not change. Of the best such plateaus the
-    widest one above the gate is taken, of equally wide ones the one nearest to 0.5, and of it the
-    middle (the gate where the middle lies below). Sources of one class are left out.
+    A logistic regression of the label on the log-odds of P (Platt 1999), in which both classes of
+    every source weigh alike: its even odds are where balanced accuracy, averaged over sources, is
+    expected to be largest. Choosing the threshold that is best on the validation images themselves
+    follows single images instead, and was worse on those of the test split (docs/experiments.md).
+    Sources of one class are left out.
 
     Args:
         labels, calibrated, sources: (N,) 0 or 1, calibrated P, name of the source.
@@ -54,49 +56,42 @@ def fit_threshold(
     """
     if not 0 <= gate <= MAX_THRESHOLD:
         raise ConfigError(f"seg_gate={gate} must lie between 0 and {MAX_THRESHOLD}")
-    split = {
-        source: tuple(np.sort(calibrated[(sources == source) & (labels == k)]) for k in (0, 1))
-        for source in np.unique(sources).tolist()
+    one_class = [s for s in np.unique(sources).tolist() if len(set(labels[sources == s])) < 2]
+    remarks = [f"{s}: one class in validation, not used for the threshold." for s in one_class]
+    used = ~np.isin(sources, one_class)
+    labels, calibrated, sources = labels[used], calibrated[used], sources[used]
+    threshold = None
+    if not used.any():
+        remarks.append("No validation source has both classes: the threshold is not fitted.")
+    elif (threshold := _even_odds(labels, calibrated, sources)) is None:
+        remarks.append("P does not rise with tumour in validation: the threshold is not fitted.")
+    threshold = float(np.clip(0.5 if threshold is None else threshold, gate, MAX_THRESHOLD))
+    at = {
+        s: _balanced_accuracy(labels[sources == s], calibrated[sources == s] >= threshold)
+        for s in np.unique(sources).tolist()
     }
-    one_class = [source for source, parts in split.items() if not all(map(len, parts))]
-    both = {source: parts for source, parts in split.items() if source not in one_class}
-    remarks = (*(f"{s}: one class in validation, not used for the threshold." for s in one_class),)
-    if not both:
-        remark = "No validation source has both classes: the threshold is not fitted."
-        return ThresholdFit(max(0.5, gate), {}, None, (*remarks, remark))
-    values = np.unique(np.concatenate([part for parts in both.values() for part in parts]))
-    uppers = np.union1d(values, [1.0])
-    lowers = np.append(0.0, uppers[:-1])
-    means = np.mean([_balanced_accuracy(parts, uppers) for parts in both.values()], axis=0)
-    open_to_choice = (uppers >= gate) & (lowers < MAX_THRESHOLD) & (lowers < uppers)
-    best = open_to_choice & (means >= means[open_to_choice].max() - _TIE)
-    threshold, plateau = _middle_of_widest(lowers, np.minimum(uppers, MAX_THRESHOLD), best, gate)
-    at = {s: float(_balanced_accuracy(p, np.array([threshold]))[0]) for s, p in both.items()}
-    return ThresholdFit(threshold, at, plateau, remarks)
+    return ThresholdFit(threshold, at, tuple(remarks))
 
 
-def _balanced_accuracy(parts: tuple[np.ndarray, np.ndarray], thresholds: np.ndarray) -> np.ndarray:
-    """Of the sorted P of negatives and positives, at each threshold (a call is P >= threshold)."""
-    below_negative, below_positive = (
-        np.searchsorted(part, thresholds, side="left") / len(part) for part in parts
-    )
-    return (below_negative + 1 - below_positive) / 2
+def _even_odds(labels: np.ndarray, calibrated: np.ndarray, sources: np.ndarray) -> float | None:
+    """P where the fitted odds are even; None where they do not rise with P."""
+    from scipy import special
+    from sklearn.linear_model import LogisticRegression
+
+    # further out one confidently wrong image would decide the slope
+    log_odds = np.clip(calibration.logit(calibrated), -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+    pairs = [f"{source} {label}" for source, label in zip(sources, labels, strict=True)]
+    _, which, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+    weights = len(labels) / (len(counts) * counts[which])
+    model = LogisticRegression().fit(log_odds[:, None], labels, sample_weight=weights)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= _TIE:
+        return None
+    return float(special.expit(-intercept / slope))
 
 
-def _middle_of_widest(
-    lowers: np.ndarray, uppers: np.ndarray, best: np.ndarray, gate: float
-) -> tuple[float, tuple[float, float]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]]).astype(int)))
-    plateaus = [
-        (float(lowers[first]), float(uppers[end - 1]))
-        for first, end in zip(edges[::2], edges[1::2], strict=True)
-    ]
-    widths = [high - max(low, gate) for low, high in plateaus]
-    widest = [p for p, width in zip(plateaus, widths, strict=True) if width >= max(widths) - _TIE]
-    low, high = min(widest, key=lambda p: abs((p[0] + p[1]) / 2 - 0.5))
-    threshold = max((low + high) / 2, gate)
-    # two neighbouring floats have no middle
-    return (threshold if low < threshold <= high else high), (low, high)
+def _balanced_accuracy(labels: np.ndarray, calls: np.ndarray) -> float:
+    return float(np.mean([(calls[labels == k] == k).mean() for k in (0, 1)]))
 
 
 @dataclass(frozen=True)
