@@ -20,7 +20,7 @@ import torch
 from benchmarks.speed.baselines import default_name
 from benchmarks.speed.environment import bf16_missing, describe
 from benchmarks.speed.profile_pictures import draw_request, draw_step
-from benchmarks.speed.service import MASK, png, untrained_predictor
+from benchmarks.speed.service import MASK, png, pretrained_predictor
 from benchmarks.speed.spans import NETWORK, REST, median_stages, record
 from benchmarks.speed.step_profile import profile_step, sentence
 from benchmarks.speed.timing import Settings
@@ -60,7 +60,7 @@ def _step(settings: Settings, out: Path, trace: bool) -> tuple[Path, str]:
 
 
 def _request(settings: Settings, out: Path, trace: bool) -> tuple[Path, str]:
-    predictor, file = untrained_predictor(), png(0)
+    predictor, file = pretrained_predictor(), png(0)
     with tempfile.TemporaryDirectory() as folder:
         request = partial(_answer(predictor, Path(folder)), file, include_gradcam=True, **MASK)
         recordings = record(request, settings.fewer(1))

@@ -20,7 +20,7 @@ from benchmarks import profiling
 from benchmarks.speed import preparation, serving, start_up
 from benchmarks.speed.million import PICTURES, VOLUMES, write_folder
 from benchmarks.speed.one_start import private_mib, status_mib
-from benchmarks.speed.service import untrained_predictor
+from benchmarks.speed.service import pretrained_predictor
 from benchmarks.speed.spans import REST, Recording, median_lines, median_stages, record
 from benchmarks.speed.step_profile import ORDER, kind_of
 from benchmarks.speed.timing import Row, Settings
@@ -88,7 +88,7 @@ def test_gates_make_the_share_of_masks_exact() -> None:
 
 def test_requests_in_turn_and_together_are_all_answered(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
-    predictor = untrained_predictor()
+    predictor = pretrained_predictor()
     files = [serving.png(seed) for seed in range(3)]
     for max_batch in (1, 3):
         answers = serving.Answers(predictor, tmp_path, max_batch)
@@ -104,7 +104,7 @@ def test_stages_add_up_to_the_request_and_leave_the_code_as_it_was() -> None:
     from brainmtl.inference.network import Network
 
     before = images.read_picture, Network.encode
-    predictor, file = untrained_predictor(), serving.png(0)
+    predictor, file = pretrained_predictor(), serving.png(0)
     found = record(lambda: predictor.predict_image(file, include_gradcam=True, **serving.MASK), 2)
     assert (images.read_picture, Network.encode) == before
     for recording in found:

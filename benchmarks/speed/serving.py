@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.environment import in_both_formats
-from benchmarks.speed.service import MASK, NO_MASK, png, untrained_predictor
+from benchmarks.speed.service import MASK, NO_MASK, png, pretrained_predictor
 from benchmarks.speed.spans import NETWORK, median_stages, record
 from benchmarks.speed.timing import Call, Row, Settings, compare, interleave, skipped_row
 from brainmtl.data.preprocess import preprocess_slice
@@ -34,7 +34,7 @@ def rows(settings: Settings) -> list[Row]:
         return [skipped_row("serving", "all rows", "pip install 'brainmtl[serve]'")]
 
     def measure(section: str, device: str, precision: str) -> list[Row]:
-        predictor = untrained_predictor(device, precision)
+        predictor = pretrained_predictor(device, precision)
         with tempfile.TemporaryDirectory() as folder:
             answer = Answers(predictor, Path(folder))
             batched = Answers(predictor, Path(folder), TOGETHER)
@@ -154,7 +154,7 @@ def _share_rows(section: str, predictor: MultiTaskPredictor, device: str, rounds
         for file, gate in zip(files, gates, strict=True):
             made = predictor.predict_image(file, **gate).segmentation.performed
             if made != (gate is MASK):
-                raise RuntimeError(f"gate {gate} of an untrained model: mask made is {made}")
+                raise RuntimeError(f"gate {gate} was asked for: mask made is {made}")
 
     def alone(gates: Sequence[dict[str, float]]) -> None:
         for image, gate in zip(images, gates, strict=True):

@@ -6,12 +6,12 @@ import json
 import sys
 import time
 
-from benchmarks.speed.service import MASK, png, untrained_predictor
+from benchmarks.speed.service import MASK, png, pretrained_predictor
 
 
 def main(mode: str) -> None:
     """``warm``: after what the service does before it says that it is ready."""
-    predictor = untrained_predictor()
+    predictor = pretrained_predictor()
     if mode == "warm":
         from brainmtl.serve.warmup import warm_up
 

@@ -76,8 +76,8 @@ def _target(values: dict[str, Any] | None) -> str | None:
 
 
 def _augmentation(values: dict[str, Any] | None) -> str:
-    off = not values or not (values.get("geometric") or values.get("intensity"))
-    return "none" if off else "by hand"
+    steps = [step for name, step in (values or {}).items() if not name.startswith("_")]
+    return "by hand" if any(steps) else "none"
 
 
 def _text(value: Any) -> Any:

@@ -1,0 +1,23 @@
+"""What a run that Python has composed says of its choices."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+from support import compose
+
+from brainmtl.training.settings import run_settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["augmentation=none"], "none"),
+        (["augmentation.geometric=null", "augmentation.intensity=null"], "by hand"),  # skulls alone
+        ([f"augmentation.{name}=null" for name in ("skull", "geometric", "intensity")], "none"),
+        ([], "by hand"),
+    ],
+)
+def test_augmentation_is_none_only_where_nothing_is_drawn(overrides: list[str], said: str) -> None:
+    options = OmegaConf.to_container(compose("train", "run_dir=.", *overrides), resolve=True)
+    assert run_settings(options)["augmentation"] == said
