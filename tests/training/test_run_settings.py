@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import OmegaConf
 from support import compose
 
 from brainmtl.training.settings import run_settings
@@ -19,5 +18,5 @@ from brainmtl.training.settings import run_settings
     ],
 )
 def test_augmentation_is_none_only_where_nothing_is_drawn(overrides: list[str], said: str) -> None:
-    options = OmegaConf.to_container(compose("train", "run_dir=.", *overrides), resolve=True)
+    options = compose("train", "run_dir=.", *overrides)
     assert run_settings(options)["augmentation"] == said
