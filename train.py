@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from omegaconf import DictConfig
@@ -17,10 +18,17 @@ from brainmtl.training.rerun import expand
 @keep_going
 def main(cfg: DictConfig) -> float | None:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from brainmtl.training.curriculum import train
 
     options = plain(cfg)
-    results = train(options)
+    try:
+        results = train(options)
+    except SIGTERMException:
+        # By itself it ends with status 0, and a script would go on with half a training.
+        print("ended by SIGTERM: the same command with resume=true goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     if not results:  # torchrun has started this process to train along with another one
         return None
     for result in results:

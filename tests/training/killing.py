@@ -63,10 +63,11 @@ FORK = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True)
 class Moment:
-    """The ``nth`` call of ``module:Class.function``: the process kills itself instead of it."""
+    """The ``nth`` call of ``module:Class.function``: the process sends itself ``sent`` before it."""
 
     place: str
     nth: int = 1
+    sent: int = signal.SIGKILL
 
     def arm(self) -> None:
         """Put the trap where the function was."""
@@ -80,7 +81,7 @@ class Moment:
         @functools.wraps(original)
         def trap(*arguments: Any, **options: Any) -> Any:
             if next(calls) == self.nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.sent)
             return original(*arguments, **options)
 
         setattr(owner, name, trap)

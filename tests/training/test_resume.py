@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import time
 import zipfile
@@ -72,6 +73,18 @@ def test_killed_again_and_again(whole: Path, data: str, tmp_path: Path) -> None:
     }
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert len(record["attempts"]) == len(MOMENTS) + 1
+
+
+def test_told_to_end_it_says_so_with_its_status(whole: Path, data: str, tmp_path: Path) -> None:
+    """As Slurm and containers do: a script must not go on to evaluate half a training."""
+    arguments = (*SMALL, data, f"hydra.run.dir={tmp_path / 'run'}")
+    told = train_py(*arguments, moment=Moment(STEP, 4, signal.SIGTERM))
+    assert told.code == 128 + signal.SIGTERM
+    assert "resume=true" in told.err and "best checkpoint" not in told.out
+    assert read_status(tmp_path / "run")["state"] == "interrupted"
+    done = train_py(*arguments, "resume=true")
+    assert done.code == 0, done.err
+    assert_same_run(whole, tmp_path / "run")
 
 
 def test_killed_while_a_checkpoint_is_written(whole: Path, data: str, tmp_path: Path) -> None:
