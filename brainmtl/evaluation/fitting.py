@@ -54,6 +54,8 @@ def fit_threshold(
     Raises:
         ConfigError: a gate above MAX_THRESHOLD.
     """
+    from sklearn.metrics import balanced_accuracy_score
+
     if not 0 <= gate <= MAX_THRESHOLD:
         raise ConfigError(f"seg_gate={gate} must lie between 0 and {MAX_THRESHOLD}")
     one_class = [s for s in np.unique(sources).tolist() if len(set(labels[sources == s])) < 2]
@@ -67,7 +69,9 @@ def fit_threshold(
         remarks.append("P does not rise with tumour in validation: the threshold is not fitted.")
     threshold = float(np.clip(0.5 if threshold is None else threshold, gate, MAX_THRESHOLD))
     at = {
-        s: _balanced_accuracy(labels[sources == s], calibrated[sources == s] >= threshold)
+        s: float(
+            balanced_accuracy_score(labels[sources == s], calibrated[sources == s] >= threshold)
+        )
         for s in np.unique(sources).tolist()
     }
     return ThresholdFit(threshold, at, tuple(remarks))
@@ -77,21 +81,17 @@ def _even_odds(labels: np.ndarray, calibrated: np.ndarray, sources: np.ndarray) 
     """P where the fitted odds are even; None where they do not rise with P."""
     from scipy import special
     from sklearn.linear_model import LogisticRegression
+    from sklearn.utils.class_weight import compute_sample_weight
 
     # further out one confidently wrong image would decide the slope
     log_odds = np.clip(calibration.logit(calibrated), -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
     pairs = [f"{source} {label}" for source, label in zip(sources, labels, strict=True)]
-    _, which, counts = np.unique(pairs, return_inverse=True, return_counts=True)
-    weights = len(labels) / (len(counts) * counts[which])
+    weights = compute_sample_weight("balanced", pairs)
     model = LogisticRegression().fit(log_odds[:, None], labels, sample_weight=weights)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     if slope <= _TIE:
         return None
     return float(special.expit(-intercept / slope))
-
-
-def _balanced_accuracy(labels: np.ndarray, calls: np.ndarray) -> float:
-    return float(np.mean([(calls[labels == k] == k).mean() for k in (0, 1)]))
 
 
 @dataclass(frozen=True)
