@@ -23,7 +23,7 @@ def percentile(values: np.ndarray, q: float) -> float:
     Of many values only the tail beyond ``q`` is sorted: numpy partitions all of them four times, which
     takes long where many are equal, such as those of a background.
     """
-    flat = values.ravel()
+    flat = values.ravel(order="K")  # as they lie in memory: their order does not matter
     position = (flat.size - 1) * (q / 100)
     rank = math.floor(position)
     upper = q > 50
