@@ -18,17 +18,18 @@ from brainmtl.training.rerun import expand
 @keep_going
 def main(cfg: DictConfig) -> float | None:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
     from brainmtl.training.curriculum import train
 
     options = plain(cfg)
     try:
         results = train(options)
-    except SIGTERMException:
-        # By itself it ends with status 0, and a script would go on with half a training.
-        print("ended by SIGTERM: the same command with resume=true goes on", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+    except (KeyboardInterrupt, SystemExit) as error:
+        sent = _signal_behind(error)
+        if sent is None:
+            raise
+        # Lightning would end with status 0 or 1, and a script could go on with half a training.
+        print(f"ended by {sent.name}: the same command with resume=true goes on", file=sys.stderr)
+        sys.exit(128 + sent)
     if not results:  # torchrun has started this process to train along with another one
         return None
     for result in results:
@@ -39,6 +40,18 @@ def main(cfg: DictConfig) -> float | None:
     print(f"best checkpoint: {results[-1].best}")
     print(f"next: python evaluate.py ckpt={results[-1].best} data_dir={options['data_dir']}")
     return results[-1].score
+
+
+def _signal_behind(error: BaseException) -> signal.Signals | None:
+    """The signal that ended a training: Lightning makes exceptions of its own of both."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    if isinstance(error, SIGTERMException):
+        return signal.SIGTERM
+    pressed = isinstance(error, KeyboardInterrupt) or isinstance(
+        error.__context__, KeyboardInterrupt
+    )
+    return signal.SIGINT if pressed else None
 
 
 if __name__ == "__main__":

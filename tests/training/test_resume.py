@@ -75,11 +75,15 @@ def test_killed_again_and_again(whole: Path, data: str, tmp_path: Path) -> None:
     assert len(record["attempts"]) == len(MOMENTS) + 1
 
 
-def test_told_to_end_it_says_so_with_its_status(whole: Path, data: str, tmp_path: Path) -> None:
-    """As Slurm and containers do: a script must not go on to evaluate half a training."""
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_says_so_with_its_status(
+    sent: signal.Signals, whole: Path, data: str, tmp_path: Path
+) -> None:
+    """By Slurm, a container or Ctrl-C: a script must not go on to evaluate half a training."""
     arguments = (*SMALL, data, f"hydra.run.dir={tmp_path / 'run'}")
-    told = train_py(*arguments, moment=Moment(STEP, 4, signal.SIGTERM))
-    assert told.code == 128 + signal.SIGTERM
+    told = train_py(*arguments, moment=Moment(STEP, 4, sent))
+    assert told.code == 128 + sent
+    assert sent.name in told.err
     assert "resume=true" in told.err and "best checkpoint" not in told.out
     assert read_status(tmp_path / "run")["state"] == "interrupted"
     done = train_py(*arguments, "resume=true")
