@@ -121,6 +121,8 @@ def ended(process: Any) -> Ended:
 
 
 def _child(arguments: tuple[str, ...], moment: Moment | None, result: Any) -> None:
+    # As in a terminal: what a shell starts in the background ignores Ctrl-C, and hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if moment is not None:
         moment.arm()
     out, err, code = io.StringIO(), io.StringIO(), 0
