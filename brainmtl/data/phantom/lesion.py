@@ -23,6 +23,7 @@ from brainmtl.data.phantom.fields import (
     sigmoid,
 )
 from brainmtl.data.phantom.sequences import MrSequence
+from brainmtl.data.phantom.variety import TEXTBOOK, Variety, draw
 
 NECROSIS, OEDEMA, ENHANCING = (
     1,
@@ -45,6 +46,8 @@ class Lesion:
     radius: float
     reach: float
     kind: str  # "necrotic", "infiltrative" or "dark"
+    border: float  # factor on the width of the borders of core and oedema
+    cortex_spared: float  # least share of white matter where oedema is
     axes: Axes
     core_level: np.ndarray
     arrival: np.ndarray
@@ -106,38 +109,42 @@ def _box(centre: np.ndarray, half: float) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-def grow_lesion(atlas: Atlas, anatomy: Anatomy, rng: np.random.Generator) -> Lesion:
+def grow_lesion(
+    atlas: Atlas, anatomy: Anatomy, rng: np.random.Generator, variety: Variety = TEXTBOOK
+) -> Lesion:
     """Draw a lesion and push the tissue of ``anatomy`` (changed in place) aside for it."""
     centre = draw_centre(atlas, anatomy, rng)
     kind = str(rng.choice(["necrotic", "infiltrative", "dark"], p=[0.44, 0.28, 0.28]))
-    radius = float(rng.uniform(13, 23))
-    reach = radius * float(
-        rng.uniform(0.15, 0.5) if kind == "infiltrative" else rng.uniform(0.4, 1.1)
-    )
+    radius = draw(rng, variety.radius)
+    spread = variety.reach_infiltrative if kind == "infiltrative" else variety.reach
+    reach = radius * draw(rng, spread)
     push_tissue(anatomy, centre, radius, float(rng.uniform(0.25, 0.55)))
     box = _box(centre, radius + 1.1 * reach + 14)
     axes = tuple(axis[s] for axis, s in zip(COARSE_AXES, box, strict=True))
-    stretch = rng.uniform(0.8, 1.25, 3)
+    stretch = rng.uniform(*variety.stretch, 3)
+    rough = radius * draw(rng, variety.roughness)
     distance = np.sqrt(
         sum((o * s) ** 2 for o, s in zip(grid_offsets(axes, centre), stretch, strict=True))
     )
     level = (
         distance
         - radius
-        + radius * (0.20 * gaussian_field(rng, axes, 8.0) + 0.10 * gaussian_field(rng, axes, 4.0))
+        + rough * (0.20 * gaussian_field(rng, axes, 8.0) + 0.10 * gaussian_field(rng, axes, 4.0))
     )
     local = Anatomy(anatomy.source[(slice(None), *box)], anatomy.brain_sdf[box])
     grey, white = coarse_map(atlas.gm, local), coarse_map(atlas.wm, local)
     fluid = np.clip(1 - grey - white, 0, 1)
     cost = (
         1
-        + 2.6 * np.clip(grey - 0.3, 0, 1)
+        + draw(rng, variety.cortex_cost) * np.clip(grey - 0.3, 0, 1)
         + 12 * np.clip(fluid - 0.3, 0, 1)
         + 20 * (local.brain_sdf < 0)
     )
     cost = (cost * np.exp(0.35 * gaussian_field(rng, axes, 7.0))).astype(np.float32)
     arrival = geodesic_arrival(level.astype(np.float32), cost, COARSE_STEP, 1.5 * reach)
-    return Lesion(centre, radius, reach, kind, axes, level.astype(np.float32), arrival)
+    border, spared = draw(rng, variety.border), draw(rng, variety.cortex_spared)
+    level = level.astype(np.float32)
+    return Lesion(centre, radius, reach, kind, border, spared, axes, level, arrival)
 
 
 def _windows(lesion: Lesion, axes: Axes) -> tuple[slice, ...] | None:
@@ -179,9 +186,11 @@ def compartments(
     arrival = resample(np.minimum(lesion.arrival, limit), lesion.axes, axes)
     arrival += 0.10 * lesion.reach * gaussian_field(rng, axes, 3.0)
     solid = sigmoid((0.75 - tissue.csf) / 0.08) * tissue.brain
-    core = sigmoid(-level / 0.7) * np.where(level < -2, tissue.brain, solid)
-    spared = sigmoid((tissue.wm - 0.30) / 0.06)  # vasogenic oedema spares the cortex
-    oedema = sigmoid((lesion.reach - arrival) / 0.9) * spared * solid * (1 - core)
+    core = sigmoid(-level / (0.7 * lesion.border)) * np.where(level < -2, tissue.brain, solid)
+    # vasogenic oedema spares the cortex
+    spared = sigmoid((tissue.wm - lesion.cortex_spared) / 0.06)
+    front = sigmoid((lesion.reach - arrival) / (0.9 * lesion.border))
+    oedema = front * spared * solid * (1 - core)
     rim = rng.uniform(2.5, 5.5)
     necrosis = core * sigmoid((-level - rim + 0.8 * gaussian_field(rng, axes, 3.0)) / 0.6)
     if lesion.kind != "necrotic":

@@ -17,7 +17,7 @@ from brainmtl.data.phantom.render import (
     draw_subject,
     render,
 )
-from brainmtl.data.phantom.sequences import SEQUENCES
+from brainmtl.data.phantom.variety import TEXTBOOK, Variety
 
 MIN_LESION_MM2 = 150  # a picture filed under "yes" shows at least this much lesion
 PHOTO_HEIGHTS = (64.0, 136.0)  # mm; further down the outline of the head is not that of the brain
@@ -42,13 +42,17 @@ def draw_height(subject: Subject, rng: np.random.Generator) -> float:
 
 
 def render_slice(
-    atlas: Atlas, rng: np.random.Generator, tumour: bool, sequence: str = "flair"
+    atlas: Atlas,
+    rng: np.random.Generator,
+    tumour: bool,
+    sequence: str = "flair",
+    variety: Variety = TEXTBOOK,
 ) -> Rendering:
     """Rendering of shape (X, Y, 1); redraws the head until a patient's slice shows enough lesion."""
     while True:
-        subject = draw_subject(atlas, rng, tumour)
+        subject = draw_subject(atlas, rng, tumour, variety)
         axes = brain_axes(subject.anatomy, np.array([draw_height(subject, rng)]))
-        picture = render(atlas, subject, axes, SEQUENCES[sequence], rng)
+        picture = render(atlas, subject, axes, variety.sequences[sequence], rng)
         if not tumour or np.count_nonzero(picture.labels) >= MIN_LESION_MM2:
             return picture
 
@@ -117,9 +121,13 @@ def compose_page(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
 
 
 def render_photo(
-    atlas: Atlas, rng: np.random.Generator, tumour: bool, sequence: str = "flair"
+    atlas: Atlas,
+    rng: np.random.Generator,
+    tumour: bool,
+    sequence: str = "flair",
+    variety: Variety = TEXTBOOK,
 ) -> Image.Image:
-    """An axial picture of a new head in one of :data:`SEQUENCES`, mode "L" or "RGB", any size."""
-    signal, axes = add_head(render_slice(atlas, rng, tumour, sequence), rng)
+    """An axial picture of a new head in one of the sequences of ``variety``, mode "L" or "RGB", any size."""
+    signal, axes = add_head(render_slice(atlas, rng, tumour, sequence, variety), rng)
     noisy = acquire(signal, axes, rng, rng.uniform(0.008, 0.03), rng.uniform(0.06, 0.2))
     return compose_page(window_8bit(to_display(noisy[:, :, 0]), rng), rng)

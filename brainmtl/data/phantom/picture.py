@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from brainmtl.data.phantom.sequences import SEQUENCES
+from brainmtl.data.phantom.variety import VARIETIES
 from brainmtl.files import atomic_path
 
 DEFAULT_PATH = "docs/images/phantom.png"
@@ -32,7 +33,11 @@ def _show_volume(axis: Any, flair: np.ndarray, labels: np.ndarray) -> None:
 
 
 def draw(
-    path: str | Path, seed: int = 0, columns: int = 6, sequences: Sequence[str] = ("flair",)
+    path: str | Path,
+    seed: int = 0,
+    columns: int = 6,
+    sequences: Sequence[str] = ("flair",),
+    variety: str = "textbook",
 ) -> None:
     """Write a PNG: two rows of brats-like slices with mask contours, two of kaggle-like photographs."""
     import matplotlib
@@ -51,14 +56,15 @@ def draw(
         subject_rng,
     )
 
-    atlas = load_atlas()
+    atlas, ranges = load_atlas(), VARIETIES[variety]
     figure, axes = plt.subplots(4, columns, figsize=(2 * columns, 9.2), layout="constrained")
     for i, axis in enumerate(axes[:2].flat):
         rng = subject_rng(seed, VOLUME_STREAM, i)
-        _show_volume(axis, *render_volume(atlas, rng, tumour=not is_healthy(i, 0.25)))
+        _show_volume(axis, *render_volume(atlas, rng, not is_healthy(i, 0.25), ranges))
     for i, axis in enumerate(axes[2:].flat):
         sequence = photo_sequence(sequences, i)
-        photo = render_photo(atlas, subject_rng(seed, PHOTO_STREAM, i), i % 2 == 0, sequence)
+        rng = subject_rng(seed, PHOTO_STREAM, i)
+        photo = render_photo(atlas, rng, i % 2 == 0, sequence, ranges)
         axis.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
         axis.set_title(
             f"{'yes' if i % 2 == 0 else 'no'}, {sequence}, {photo.width} x {photo.height}",
@@ -87,8 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=list(SEQUENCES),
         help="of the pictures, in turn",
     )
+    parser.add_argument("--variety", default="textbook", choices=list(VARIETIES))
     options = parser.parse_args(arguments)
-    draw(options.out, options.seed, options.columns, options.sequences)
+    draw(options.out, options.seed, options.columns, options.sequences, options.variety)
     print(f"wrote {options.out} (synthetic)")
 
 

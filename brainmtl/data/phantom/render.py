@@ -18,7 +18,8 @@ from brainmtl.data.phantom.anatomy import (
 from brainmtl.data.phantom.atlas import Atlas
 from brainmtl.data.phantom.fields import Axes, gaussian_field
 from brainmtl.data.phantom.lesion import Lesion, grow_lesion, paint_lesion
-from brainmtl.data.phantom.sequences import SEQUENCES, MrSequence
+from brainmtl.data.phantom.sequences import MrSequence
+from brainmtl.data.phantom.variety import TEXTBOOK, Variety
 
 FILE_SHAPE = (240, 240)  # in-plane grid of published BraTS volumes, 1 mm
 SLICE_STEP = 3.0
@@ -43,10 +44,12 @@ class Rendering:
     brain: np.ndarray
 
 
-def draw_subject(atlas: Atlas, rng: np.random.Generator, tumour: bool) -> Subject:
+def draw_subject(
+    atlas: Atlas, rng: np.random.Generator, tumour: bool, variety: Variety = TEXTBOOK
+) -> Subject:
     """A random head; with ``tumour`` one lesion has pushed its tissue aside."""
     anatomy = draw_anatomy(atlas, rng)
-    lesion = grow_lesion(atlas, anatomy, rng) if tumour else None
+    lesion = grow_lesion(atlas, anatomy, rng, variety) if tumour else None
     return Subject(anatomy, lesion)
 
 
@@ -85,15 +88,16 @@ def acquire(
 
 
 def render_volume(
-    atlas: Atlas, rng: np.random.Generator, tumour: bool
+    atlas: Atlas, rng: np.random.Generator, tumour: bool, variety: Variety = TEXTBOOK
 ) -> tuple[np.ndarray, np.ndarray]:
     """FLAIR (int16, skull-stripped: zero outside the brain) and labels (uint8), both (240, 240, 32).
 
     Axes run as in published BraTS files: right->left, anterior->posterior, inferior->superior.
     """
-    subject = draw_subject(atlas, rng, tumour)
+    subject = draw_subject(atlas, rng, tumour, variety)
     heights = rng.uniform(42, 48) + SLICE_STEP * np.arange(SLICES)
-    picture = render(atlas, subject, brain_axes(subject.anatomy, heights), SEQUENCES["flair"], rng)
+    flair = variety.sequences["flair"]
+    picture = render(atlas, subject, brain_axes(subject.anatomy, heights), flair, rng)
     signal = acquire(
         picture.signal,
         picture.axes,

@@ -16,6 +16,7 @@ from brainmtl.data.phantom.atlas import load_atlas
 from brainmtl.data.phantom.photo import render_photo
 from brainmtl.data.phantom.render import SLICE_STEP, render_volume
 from brainmtl.data.phantom.sequences import check_sequences
+from brainmtl.data.phantom.variety import VARIETIES, check_variety
 from brainmtl.errors import ConfigError
 from brainmtl.files import atomic_path, write_json
 
@@ -38,6 +39,7 @@ class PhantomConfig:
     photos: int
     seed: int
     photo_sequences: tuple[str, ...] = ("flair",)
+    variety: str = "textbook"
     generator_version: str = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class PhantomConfig:
         if self.seed < 0:
             raise ConfigError(f"phantom seed={self.seed} must be a whole number >= 0")
         check_sequences(self.photo_sequences)
+        check_variety(self.variety)
 
 
 def is_healthy(index: int, fraction: float) -> bool:
@@ -97,7 +100,7 @@ def write_volume(raw_dir: Path, config: PhantomConfig, index: int) -> None:
     with threadpool_limits(1):  # same bits whatever the number of workers
         rng = subject_rng(config.seed, VOLUME_STREAM, index)
         tumour = not is_healthy(index, config.healthy_fraction)
-        flair, labels = render_volume(load_atlas(), rng, tumour)
+        flair, labels = render_volume(load_atlas(), rng, tumour, VARIETIES[config.variety])
     _save_volume(labels, mask_path)
     _save_volume(flair, flair_path)
 
@@ -110,7 +113,11 @@ def write_photo(raw_dir: Path, config: PhantomConfig, index: int) -> None:
     with threadpool_limits(1):
         rng = subject_rng(config.seed, PHOTO_STREAM, index)
         picture = render_photo(
-            load_atlas(), rng, index % 2 == 0, photo_sequence(config.photo_sequences, index)
+            load_atlas(),
+            rng,
+            index % 2 == 0,
+            photo_sequence(config.photo_sequences, index),
+            VARIETIES[config.variety],
         )
     with atomic_path(path) as temporary:
         picture.save(temporary, quality=int(rng.integers(78, 96)))
@@ -127,7 +134,7 @@ def claim_folder(raw_dir: Path, config: PhantomConfig) -> None:
     if description.exists():
         try:
             # folders written before there was a choice
-            found = {"photo_sequences": ["flair"]} | json.loads(
+            found = {"photo_sequences": ["flair"], "variety": "textbook"} | json.loads(
                 description.read_text(encoding="utf-8")
             )
         except (ValueError, TypeError):
@@ -164,6 +171,7 @@ def write_phantom(
     photos: int = 160,
     seed: int = 0,
     photo_sequences: Sequence[str] = ("flair",),
+    variety: str = "textbook",
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -172,13 +180,15 @@ def write_phantom(
     ``brats/<case>/<case>_{flair,seg}.nii.gz`` (``subjects`` cases, ``healthy_fraction`` of them with
     an empty mask) and ``kaggle/{yes,no}/*.jpg`` (``photos`` pictures, one per subject, half of them
     with a tumour, of the ``photo_sequences`` in turn: flair, t1, t1ce, t2; none of these subjects is
-    among the cases). Every file depends on ``seed`` and its
+    among the cases), drawn with the ranges of ``variety``: textbook or wide. Every file depends on ``seed`` and its
     own index alone. ``workers`` processes are used (default: one per core).
 
     Raises:
         ConfigError: impossible parameters, or a folder that holds something else.
     """
-    config = PhantomConfig(subjects, float(healthy_fraction), photos, seed, tuple(photo_sequences))
+    config = PhantomConfig(
+        subjects, float(healthy_fraction), photos, seed, tuple(photo_sequences), variety
+    )
     raw_dir = Path(raw_dir)
     claim_folder(raw_dir, config)
     jobs = _jobs(raw_dir, config)
