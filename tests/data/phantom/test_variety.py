@@ -53,7 +53,7 @@ def test_wide_lesions_reach_from_small_to_large_and_from_faint_to_bright(atlas: 
     assert wide[:, 1].min() < textbook[:, 1].min() - 0.1  # fainter than any of a textbook
     assert wide[:, 1].min() > 0.95  # and not darker than the brain
     assert len(wide) > 12
-    assert wide[:, 1].std() > 1.2 * textbook[:, 1].std()
+    assert wide[:, 1].max() > 0.8 * textbook[:, 1].max()
 
 
 def test_every_range_of_a_textbook_lies_within_the_wide_one() -> None:
