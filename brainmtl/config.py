@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.suggestions import suggest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
@@ -31,12 +32,17 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     """Make ``function(cfg)`` a command configured by ``conf/<config_name>.yaml``.
 
     A :class:`BrainMTLError` is printed as one line and ends the command with exit status 1; within
-    a multirun it is left to Hydra, which reports the job that failed.
+    a multirun it is left to Hydra, which reports the job that failed. Where Hydra refuses an option, the
+    ones that it may have meant are named.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        composed = False
+
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
+            nonlocal composed
+            composed = True
             try:
                 return function(cfg)
             except BrainMTLError as error:
@@ -51,9 +57,16 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                     f"error: {CONF_DIR}/{config_name}.yaml is missing. conf/ is not part of a wheel: install "
                     "brainmtl from its repository with `pip install -e .` (or `make setup`)"
                 )
-            return hydra.main(
+            command = hydra.main(
                 version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
-            )(task)()
+            )(task)
+            try:
+                return command()
+            except SystemExit as end:
+                if end.code and not composed:
+                    for line in suggest(CONF_DIR, config_name, sys.argv[1:]):
+                        print(f"error: {line}", file=sys.stderr)
+                raise
 
         return main
 

@@ -123,6 +123,9 @@ def ended(process: Any) -> Ended:
 def _child(arguments: tuple[str, ...], moment: Moment | None, result: Any) -> None:
     # As in a terminal: what a shell starts in the background ignores Ctrl-C, and hands that on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(
+        1
+    )  # OpenMP's threads stay behind in a fork; who waits for them, waits forever
     if moment is not None:
         moment.arm()
     out, err, code = io.StringIO(), io.StringIO(), 0
