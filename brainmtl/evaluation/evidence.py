@@ -78,6 +78,8 @@ def publish(
         section = getattr(evidence, name)
         if section is not None:
             write_json(out_dir / f"{name}.json", section)
+        else:  # an older evaluation's would be taken for a part of this one
+            (out_dir / f"{name}.json").unlink(missing_ok=True)
     checked = load_bands() if bands is None else check_bands(bands)
     write_report(
         out_dir,

@@ -38,7 +38,7 @@ def operating_point_for(
     *,
     manifest_sha256: str,
     same_data: bool,
-    seg_gate: float = DEFAULT_SEG_GATE,
+    seg_gate: float | None = None,
     **options: Any,
 ) -> OperatingPoint:
     """The operating point that ``choice`` asks for.
@@ -52,6 +52,8 @@ def operating_point_for(
         manifest_sha256: of the folder.
         same_data: whether the folder is the one of training: other data's "val" is no validation
             of this model, it may be the test of a reader who uses this file.
+        seg_gate: what a point is fitted with, or the default one has; None: 0.3. One that is read keeps
+            its own.
         options: ``batch_size``, ``device``, ``precision``, ``progress`` of the network passes.
 
     Raises:
@@ -60,12 +62,13 @@ def operating_point_for(
     """
     if choice not in CHOICES:
         raise ConfigError(f"operating_point={choice} is unknown: choose {', '.join(CHOICES)}")
-    if choice == "default":
-        return OperatingPoint.default(seg_gate=seg_gate)
     if choice == "auto" and operating_point_path(ckpt).is_file():
-        return read_operating_point(ckpt).with_options(seg_gate=seg_gate)
+        return read_operating_point(ckpt)
+    gate = DEFAULT_SEG_GATE if seg_gate is None else seg_gate
+    if choice == "default":
+        return OperatingPoint.default(seg_gate=gate)
     if same_data and not validation.empty:
-        return _fit(ckpt, model, data_dir, validation, manifest_sha256, seg_gate, options)
+        return _fit(ckpt, model, data_dir, validation, manifest_sha256, gate, options)
     missing = (
         "the folder has no validation samples"
         if same_data
@@ -77,7 +80,7 @@ def operating_point_for(
             "folder of training, or choose operating_point=default"
         )
     remark = f"The operating point is not fitted ({missing}): T = 1, threshold 0.5."
-    return OperatingPoint.default(seg_gate=seg_gate, remarks=(remark,))
+    return OperatingPoint.default(seg_gate=gate, remarks=(remark,))
 
 
 def _fit(

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brainmtl.errors import ConfigError
-from brainmtl.inference.operating_point import DEFAULT_SEG_GATE, OperatingPoint
+from brainmtl.inference.operating_point import OperatingPoint
 
 SECTIONS = ("shortcuts", "robustness")
+RECORDED = (
+    *("operating_point", "seg_gate", "cls_threshold", "seg_threshold", "tta", "postprocess"),
+    *("min_false_positive_pixels", "resamples", "sections", "section_limit", "seed"),
+    *("batch_size", "bf16", "save_masks", "figures"),
+)
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """Everything beside checkpoint, data, split and output folder.
 
-    ``tta`` ({"mode"}), ``postprocess`` (fields of PostprocessOptions), ``cls_threshold`` and
-    ``seg_threshold`` override the operating point where they are not None.
+    ``tta`` ({"mode"}), ``postprocess`` (fields of PostprocessOptions), ``seg_gate``, ``cls_threshold``
+    and ``seg_threshold`` override the operating point where they are not None.
     ``bands`` are the report's confidence bands (None: conf/bands/default.yaml), ``section_limit``
     images per source in the sections, ``resamples`` of the bootstrap, ``seed`` of both.
 
@@ -29,7 +34,7 @@ class EvaluationOptions:
     device: str = "auto"
     bf16: bool = False
     operating_point: str = "auto"
-    seg_gate: float = DEFAULT_SEG_GATE
+    seg_gate: float | None = None
     cls_threshold: float | None = None
     seg_threshold: float | None = None
     tta: Mapping[str, Any] = field(default_factory=dict)
@@ -60,8 +65,9 @@ class EvaluationOptions:
         unknown = sorted(set(self.sections) - set(SECTIONS))
         if unknown:
             raise ConfigError(f"sections={unknown} are unknown: choose from {list(SECTIONS)}")
-        # A gate above a threshold set by hand is refused before any file is read.
-        self.apply(OperatingPoint.default(seg_gate=self.seg_gate))
+        # A gate above a threshold is refused before any file is read, where both are set by hand.
+        free = {} if self.cls_threshold is None else {"seg_gate": 0.0}
+        self.apply(OperatingPoint.default(**free))
 
     @property
     def precision(self) -> str:
@@ -79,11 +85,20 @@ class EvaluationOptions:
             "progress": self.progress,
         }
 
+    def record(self) -> dict[str, Any]:
+        """Plain values of all that decides figures or files, for ``run.json``; the device does not, and the
+        wording of the bands is the report's alone."""
+        values = {name: getattr(self, name) for name in RECORDED}
+        for name in ("tta", "postprocess"):
+            values[name] = {k: v for k, v in values[name].items() if v is not None}
+        return values | {"sections": list(self.sections)}
+
     def apply(self, point: OperatingPoint) -> OperatingPoint:
         """``point`` with what these options set by hand."""
         return point.with_options(
             self.postprocess,
             tta=self.tta.get("mode"),
+            seg_gate=self.seg_gate,
             threshold=self.cls_threshold,
             seg_threshold=self.seg_threshold,
         )

@@ -161,6 +161,7 @@ def _run(
         "operating_point": point.to_dict(),
         "min_false_positive_pixels": asked.min_false_positive_pixels,
         "resamples": asked.resamples,
+        "options": subject.asked | asked.record(),
         "remarks": [*remarks, *point.remarks],
     }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.manifest import (
     SPLITS,
     SYNTHETIC_PREFIX,
+    Manifest,
     display_name,
     read_manifest,
     source_hashes,
@@ -63,10 +64,23 @@ def select_rows(frame: pd.DataFrame, split: str, data_dir: str | Path) -> pd.Dat
     return chosen
 
 
-def choose_fold(fold: int | str | None, meta: dict[str, Any], *, same_data: bool) -> int | None:
+def trained_here(manifest: Manifest, meta: Mapping[str, Any]) -> bool:
+    """Whether the sources that a checkpoint was trained on are in this folder as they were then.
+
+    Sources that were added later do not matter: the older ones keep their splits and folds.
+    """
+    if meta.get("manifest_sha256") == manifest.sha256:
+        return True
+    then = meta.get("source_sha256") or {}
+    now = source_hashes(manifest.frame) if then else {}
+    return bool(then) and all(now.get(name) == digest for name, digest in then.items())
+
+
+def choose_fold(fold: int | str | None, meta: Mapping[str, Any], *, same_data: bool) -> int | None:
     """The cross-validation fold whose splits count: "auto" takes the one of the checkpoint's training.
 
-    On another data folder than that of training, "auto" means none: its own splits.
+    Where the checkpoint was not trained on this data (:func:`trained_here`), "auto" means none: its own
+    splits.
     """
     if fold != "auto":
         return None if fold is None else int(fold)
@@ -77,7 +91,7 @@ def choose_fold(fold: int | str | None, meta: dict[str, Any], *, same_data: bool
 def check_unchanged(manifest: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> None:
     """Refuse the folder of training when its trained sources are no longer those of training.
 
-    Called where its manifest, read as ``manifest``, is another one. Sources that were added later are no harm: the older ones keep their splits.
+    Called where :func:`trained_here` says no of its manifest, read as ``manifest``.
     """
     trained_in = (meta["config"].get("data") or {}).get("data_dir")
     if trained_in is None or Path(trained_in).resolve() != data_dir.resolve():
@@ -149,7 +163,7 @@ def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data:
     notes = []
     if not same_data:
         notes.append(
-            "The data folder is not the one of training (another manifest): a fair test only if no "
+            "The data folder is not the one of training (other samples or splits): a fair test only if no "
             "patient or image of it was trained on, which cannot be checked here."
         )
     if split in ("train", "all") and same_data:

@@ -22,7 +22,8 @@ class Subject:
     """What is evaluated on what.
 
     ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the folder,
-    with the splits of ``fold``, and ``test`` those of ``split``.
+    with the splits of ``fold``, and ``test`` those of ``split``. ``same_data``: the folder holds what the
+    model was trained on, as it was then. ``asked`` are ``sources`` and ``fold`` as they were given.
     """
 
     ckpt: Path
@@ -30,15 +31,12 @@ class Subject:
     meta: dict[str, Any]
     data_dir: Path
     manifest_sha256: str
+    same_data: bool
     split: str
     fold: int | None
+    asked: dict[str, Any]
     frame: pd.DataFrame
     test: pd.DataFrame
-
-    @property
-    def same_data(self) -> bool:
-        """Whether the folder is the one of training, as it was then."""
-        return self.meta.get("manifest_sha256") == self.manifest_sha256
 
     def provenance(self) -> dict[str, Any]:
         """The first part of run.json."""
@@ -74,11 +72,14 @@ def choose_subject(
     selection.require_prepared(data_dir)
     model, meta = selection.load_checkpoint(ckpt)
     manifest = load_manifest(data_dir)
-    same_data = meta.get("manifest_sha256") == manifest.sha256
+    same_data = selection.trained_here(manifest, meta)
     if not same_data:
         selection.check_unchanged(manifest.frame, data_dir, meta)
+    asked = {"sources": None if sources is None else list(sources), "fold": fold}
     fold = selection.choose_fold(fold, meta, same_data=same_data)
     frame = selection.read_frame(data_dir, sources, fold, manifest=manifest.frame)
     test = selection.select_rows(frame, split, data_dir)
     selection.check_samples(test, data_dir, meta)
-    return Subject(ckpt, model, meta, data_dir, manifest.sha256, split, fold, frame, test)
+    return Subject(
+        ckpt, model, meta, data_dir, manifest.sha256, same_data, split, fold, asked, frame, test
+    )

@@ -38,7 +38,7 @@ def fit_detector(
     """
     from brainmtl.data.manifest import load_manifest
     from brainmtl.data.selection import select_rows
-    from brainmtl.evaluation.selection import check_samples, choose_fold
+    from brainmtl.evaluation.selection import check_samples, choose_fold, trained_here
     from brainmtl.inference.network import Network
 
     manifest = load_manifest(data_dir)
@@ -49,7 +49,7 @@ def fit_detector(
             f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "
             "data_dir of training, or export with ood=false"
         )
-    same_data = meta.get("manifest_sha256") == manifest.sha256
+    same_data = trained_here(manifest, meta)
     if not same_data:
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
     fold = choose_fold("auto", meta, same_data=same_data)

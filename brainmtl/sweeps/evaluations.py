@@ -26,7 +26,7 @@ def evaluation_of(
     digest = sha256(checkpoint)
     for folder in (own, *([Path(origin)] if origin else [])):
         found = folder / f"evaluation_{split}"
-        run = finished_evaluation(found, digest, data_dir, options)
+        run = finished_evaluation(found, digest, data_dir, split, options)
         if run is not None:
             metrics = json.loads((found / "metrics.json").read_text(encoding="utf-8"))
             return {"metrics": metrics, "run": run, "out_dir": found}, True

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
+from support import compose
 
-from brainmtl.data.manifest import read_manifest, write_manifest
+from brainmtl.data.manifest import read_manifest, source_hashes, write_manifest
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.evaluation.crossval.repeats import summarise_repeats
 from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
+from brainmtl.evaluation.report.closing import command
+from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
-from brainmtl.files import write_json
+from brainmtl.files import sha256, write_json
 
 QUICK = {"sections": (), "resamples": 100, "progress": False, "figures": False}
 
@@ -155,3 +161,106 @@ def test_the_folder_of_training_must_not_have_changed(
     )
     with pytest.raises(BrainMTLError, match="has changed since this checkpoint was trained on it"):
         evaluate(path, folder, **QUICK)
+
+
+def test_a_source_that_was_added_later_leaves_the_fold_and_the_validation_as_they_were(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    """Else the fold's model would be tested on the split without folds, which it was trained on."""
+    data_dir = tmp_path / "data"
+    shutil.copytree(folder, data_dir)
+    frame = read_manifest(data_dir)
+    write_manifest(data_dir, frame[frame["source"] == "phantom_brats"])
+    trained_on = read_manifest(data_dir)
+    path = tiny.write_checkpoint(
+        tmp_path / "run/joint/checkpoints/best.ckpt",
+        model,
+        data_dir,
+        config={"model": tiny.MODEL, "data": {"fold": 1, "data_dir": str(data_dir)}},
+        source_sha256=source_hashes(trained_on),
+    )
+    write_manifest(data_dir, frame)
+    found = evaluate(path, data_dir, **QUICK)
+    assert found["run"]["fold"] == 1
+    assert found["run"]["operating_point"]["fitted"]
+    assert not any("not the one of training" in remark for remark in found["run"]["remarks"])
+    rows = [r for r in read_lines(found["out_dir"] / "predictions.csv") if r["source"] != "kaggle"]
+    tested = trained_on[trained_on["fold"] == 1]
+    assert sorted(row["image_id"] for row in rows) == sorted(tested["image_id"]) != []
+    trained_on.loc[trained_on["fold"] == 1, "fold"] = 2  # now the source itself is another one
+    write_manifest(data_dir, pd.concat([trained_on, frame[frame["source"] == "kaggle"]]))
+    with pytest.raises(BrainMTLError, match="has changed since this checkpoint was trained on it"):
+        evaluate(path, data_dir, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cls_threshold": 0.9},
+        {"seg_gate": 0.1},
+        {"seg_threshold": 0.4},
+        {"tta": {"mode": "flip"}},
+        {"postprocess": {"fill_holes": True}},
+        {"operating_point": "fit"},
+        {"resamples": 101},
+        {"seed": 5},
+        {"save_masks": True},
+        {"bf16": True},
+        {"sections": ("robustness",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_options_are_another_evaluation(
+    change: dict[str, Any], folder: Path, model: Any, merged: dict[str, Any]
+) -> None:
+    stage = merged["out_dir"].parent / "0/joint"
+    arguments = (stage / "evaluation_test", sha256(stage / "checkpoints/best.ckpt"), folder)
+    made = QUICK | {"figures": True, "sections": ("shortcuts",)}
+    for less in ({}, {"figures": False}, {"sections": ()}, {"postprocess": {"fill_holes": None}}):
+        assert finished_evaluation(*arguments, "test", made | less) is not None
+    assert finished_evaluation(*arguments, "test", made | change) is None
+    assert finished_evaluation(*arguments, "val", made) is None
+
+
+def test_an_evaluation_of_some_sources_is_not_taken_for_one_of_all(
+    folder: Path, model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_run(folder, tmp_path, model, (0, 1, 2))
+    evaluate(root / "0/joint/checkpoints/best.ckpt", folder, sources=["phantom_brats"], **QUICK)
+    merged = cross_validate(root, **QUICK)
+    assert "fold 0: " in capsys.readouterr().out
+    rows = read_lines(merged["out_dir"] / "predictions.csv")
+    assert {row["source"] for row in rows if row["fold"] == 0} == {"kaggle", "phantom_brats"}
+
+
+def test_sections_of_an_older_evaluation_do_not_stay(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    root = write_run(folder, tmp_path, model, (0,))
+    path, out = root / "0/joint/checkpoints/best.ckpt", root / "0/joint/evaluation_test"
+    evaluate(path, folder, **QUICK | {"sections": ("shortcuts",)})
+    assert (out / "shortcuts.json").is_file()
+    evaluate(path, folder, **QUICK)
+    assert not (out / "shortcuts.json").exists()
+
+
+def test_a_gate_that_was_fitted_stays(folder: Path, model: Any, tmp_path: Path) -> None:
+    path = write_run(folder, tmp_path, model, (0,)) / "0/joint/checkpoints/best.ckpt"
+    evaluate(path, folder, seg_gate=0.2, operating_point="fit", **QUICK)
+    found = evaluate(path, folder, **QUICK)["run"]["operating_point"]
+    assert found["seg_gate"] == 0.2
+    assert not any("Set by hand" in remark for remark in found["remarks"])
+
+
+def test_the_command_in_the_report_gives_the_same_figures_again(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    path = write_run(folder, tmp_path, model, (0,)) / "0/joint/checkpoints/best.ckpt"
+    changed = {"cls_threshold": 0.6, "tta": {"mode": "flip"}, "sources": ["kaggle"], "seed": 3}
+    first = evaluate(path, folder, **QUICK | changed)
+    words = shlex.split(command(first["run"]))
+    assert words[:2] == ["python", "evaluate.py"]
+    assert {"cls_threshold=0.6", "tta.mode=flip", "sources=[kaggle]", "seed=3"} < set(words)
+    assert {"sections=[]", "figures=false", "resamples=100"} < set(words)
+    options = compose("evaluate", *words[2:], f"out_dir={tmp_path / 'again'}", "progress=false")
+    assert evaluate(**options)["metrics"] == first["metrics"]

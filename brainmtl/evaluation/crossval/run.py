@@ -92,7 +92,7 @@ def cross_validate(
 def _evaluate_fold(model: FoldModel, data_dir: Path, options: dict[str, Any]) -> Path:
     """Folder of the fold's own evaluation, made now unless it is there and whole."""
     folder = model.directory / "evaluation_test"
-    if finished_evaluation(folder, sha256(model.checkpoint), data_dir, options):
+    if finished_evaluation(folder, sha256(model.checkpoint), data_dir, "test", options):
         log.info("fold %d: evaluated already, %s", model.fold, folder)
         return folder
     print(f"fold {model.fold}: {model.checkpoint}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX
+from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import training_names
 from brainmtl.evaluation.report.text import number, quantity
@@ -136,12 +138,32 @@ def software() -> dict[str, str]:
 
 def command(run: Mapping[str, Any]) -> str:
     """The command line that gives these figures again."""
+    given = run.get("options", {})
     if run["folds"]:  # <dir>/<job>/<stage>/checkpoints/best.ckpt, one per fold
         folder = Path(run["checkpoint"].split(", ")[0]).parents[3]
         options = [f"dir={folder}", f"stage_name={run['stage']}", f"data_dir={run['data_dir']}"]
-        return shlex.join(["python", "-m", "brainmtl.crossval", *options])
+        return shlex.join(["python", "-m", "brainmtl.crossval", *options, *_changed(given)])
     options = [f"ckpt={run['checkpoint']}", f"data_dir={run['data_dir']}", f"split={run['split']}"]
-    return shlex.join(["python", "evaluate.py", *options])
+    return shlex.join(["python", "evaluate.py", *options, *_changed(given)])
+
+
+def _changed(given: Mapping[str, Any]) -> list[str]:
+    """The options that are not at their defaults, as Hydra takes them."""
+    usual = {"sources": None, "fold": "auto"} | EvaluationOptions().record()
+    found = []
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            found += [f"{name}.{key}={_hydra(inner)}" for key, inner in value.items()]
+        elif value != usual.get(name):
+            found.append(f"{name}={_hydra(value)}")
+    return found
+
+
+def _hydra(value: Any) -> str:
+    """``null``, ``true``, ``[a,b]``: values as the command line writes them."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_hydra, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def provenance(run: Mapping[str, Any], versions: Mapping[str, str]) -> list[Block]:

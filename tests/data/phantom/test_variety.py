@@ -33,10 +33,10 @@ def test_a_range_of_one_value_takes_no_random_number() -> None:
 
 
 def facts(atlas: Atlas, variety: Variety) -> np.ndarray:
-    """(N, 2): pixels of tumour, and the contrast of its oedema to the rest of the brain, of 16 heads
+    """(N, 2): pixels of tumour, and the contrast of its oedema to the rest of the brain, of 10 heads
     less those whose lesion has no oedema."""
     rows = []
-    for seed in range(16):
+    for seed in range(10):
         flair, labels = render_volume(atlas, np.random.default_rng(seed), True, variety)
         rest = flair[(flair > 0) & (labels == 0)]
         oedema = flair[labels == OEDEMA]
@@ -52,7 +52,7 @@ def test_wide_lesions_reach_from_small_to_large_and_from_faint_to_bright(atlas: 
     assert wide[:, 0].max() > 0.8 * textbook[:, 0].max()
     assert wide[:, 1].min() < textbook[:, 1].min() - 0.1  # fainter than any of a textbook
     assert wide[:, 1].min() > 0.95  # and not darker than the brain
-    assert len(wide) > 12
+    assert len(wide) > 7
     assert wide[:, 1].max() > 0.8 * textbook[:, 1].max()
 
 
