@@ -25,6 +25,8 @@ from scipy.stats import norm, wilcoxon
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from brainmtl.errors import ConfigError, DataError
+from brainmtl.evaluation.comparison.figures import differing_groups
+from brainmtl.evaluation.comparison.pairing import SharedCases
 from brainmtl.evaluation.comparison.plot import choose_panels
 from brainmtl.evaluation.comparison.run import compare
 from brainmtl.evaluation.comparison.sentences import sentence
@@ -375,6 +377,36 @@ def test_one_class_has_nothing_to_test_or_draw(tmp_path: Path) -> None:
     assert own["roc_auc"]["estimate"] is own["balanced_accuracy"]["estimate"] is None
     assert own["accuracy"]["p"] == 1.0  # the same calls, other probabilities
     assert not (result["out_dir"] / "tradeoff.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.06, "no difference between b and a was shown (5 of 40 pairs differ)."),
+        (0.001, "b and a differ where they differ at all (5 of 40 pairs differ), in one direction"),
+    ],
+)
+def test_sentence_where_most_pairs_do_not_differ(p: float, said: str) -> None:
+    test = {"figure": "dice", "evaluation": "b", "baseline": "a", "estimate": 0.0, "low": 0.0}
+    test |= {"high": 0.0, "p": p, "p_holm": p, "n": 40, "note": "5 of 40 pairs differ"}
+    assert said in sentence(test, "BraTS", 1)
+
+
+@pytest.mark.parametrize(
+    ("figure", "seeds", "expected"),
+    [("balanced_accuracy", 1, 2), ("balanced_accuracy", 2, 1), ("roc_auc", 1, 3)],
+)
+def test_groups_that_differ(figure: str, seeds: int, expected: int) -> None:
+    """Four groups of two images. One seed: the calls of groups 1 and 2 differ, those of group 3 are
+    exchanged within it, which changes nothing. The second seed undoes the difference in group 1."""
+    groups = np.repeat(np.arange(4), 2)
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 1])
+    one = np.array([[0, 1, 0, 1, 0, 1, 0, 1], [0, 1, 1, 1, 0, 1, 0, 1]], float)
+    two = np.array([[0, 1, 1, 1, 0, 0, 1, 0], [0, 1, 0, 1, 0, 1, 0, 1]], float)
+    calls = [one[:seeds], two[:seeds]]
+    scores = [0.2 + 0.6 * own for own in calls]
+    cases = SharedCases(labels, groups, scores, calls, [], [], {})
+    assert differing_groups(cases, 0, 1, figure) == expected
 
 
 def test_sentence_of_a_single_test() -> None:

@@ -61,7 +61,20 @@ def paired_test(
         if figure == "roc_auc":
             return paired.delong(cases.labels, cases.scores[first][0], cases.scores[second][0])
     statistics = (_statistic(cases, k, figure) for k in (first, second))
-    return paired.paired_bootstrap(*statistics, cases.n_groups, **options)
+    differing = differing_groups(cases, first, second, figure)
+    return paired.paired_bootstrap(*statistics, cases.n_groups, n_differing=differing, **options)
+
+
+def differing_groups(cases: SharedCases, first: int, second: int, figure: str) -> int:
+    """Groups whose exchange between the two arms would change the figure of either."""
+    if figure == "roc_auc":
+        one, other = (np.sort(cases.scores[k], axis=0) for k in (first, second))
+        moved = (
+            np.ones(len(cases.labels)) if one.shape != other.shape else (one != other).any(axis=0)
+        )
+        return int((weighted.group_sums(moved * 1.0, cases.groups, cases.n_groups) > 0).sum())
+    counts = [np.mean(_outcomes(cases, k), axis=0) for k in (first, second)]
+    return int((~np.isclose(*counts)).any(axis=1).sum())
 
 
 def same_predictions(cases: SharedCases, first: int, second: int, figure: str) -> bool:
@@ -91,8 +104,13 @@ def _seed_statistics(cases: SharedCases, k: int, figure: str) -> list[Statistic]
         return [
             weighted.Ranking(labels, scores, groups, n_groups).roc_auc for scores in cases.scores[k]
         ]
-    outcomes = (weighted.confusion_counts(labels, calls) for calls in cases.calls[k])
-    counts = [weighted.group_sums(outcome, groups, n_groups) for outcome in outcomes]
+    counts = _outcomes(cases, k)
     if figure == "accuracy":
         return [weighted.ratio(own[:, 0] + own[:, 3], own.sum(axis=1)) for own in counts]
     return [weighted.of_confusion(weighted.balanced_accuracy, own) for own in counts]
+
+
+def _outcomes(cases: SharedCases, k: int) -> list[np.ndarray]:
+    """Confusion counts of each group (n_groups, 4), for each seed of arm ``k``."""
+    outcomes = (weighted.confusion_counts(cases.labels, calls) for calls in cases.calls[k])
+    return [weighted.group_sums(outcome, cases.groups, cases.n_groups) for outcome in outcomes]

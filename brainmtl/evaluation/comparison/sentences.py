@@ -53,9 +53,14 @@ def sentence(test: Mapping[str, Any], source: str, n_tests: int) -> str:
     names = f"{test['evaluation']} and {test['baseline']}"
     if test["p"] is None or (test["low"] is None and test["p_holm"] >= LEVEL):
         return f"{what}: no difference between {names} can be shown ({test['note']})."
-    if test["low"] == test["high"]:
+    if test["low"] == test["high"] and test["p_holm"] >= LEVEL:
         return f"{what}: no difference between {names} was shown ({test['note']})."
     numbers = f"difference {test['estimate']:+.3f}{_interval(test)}, {_p_value(test, n_tests)}"
+    if test["p_holm"] < LEVEL and not test["estimate"]:
+        return (
+            f"{what}: {names} differ where they differ at all ({test['note']}), in one direction, but "
+            f"the median difference is 0 ({numbers})."
+        )
     if test["p_holm"] < LEVEL:
         direction = "higher" if test["estimate"] > 0 else "lower"
         return f"{what}: {test['evaluation']} is {direction} than {test['baseline']} ({numbers})."

@@ -1,8 +1,8 @@
 """Two models on the same cases: is the second better than the first?
 
 Differences are always second - first. A p-value is two-sided; Holm's method adjusts a family of
-them. No test below gives p < 0.05 with fewer than six pairs: under exchangeability of the two models
-within each pair the smallest two-sided p of n pairs is 2 / 2^n.
+them. No test below gives p < 0.05 with fewer than six pairs that differ: under exchangeability of the
+two models within each pair the smallest two-sided p of n such pairs is 2 / 2^n.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ DECIMALS = 12  # equal Dice from different divisions differ in the last bits: th
 class PairedTest:
     """Difference second - first with its interval and p; None where it is not defined.
 
-    ``n`` counts the pairs (Wilcoxon, McNemar, DeLong: patients or images) or groups (bootstrap).
+    ``n`` counts the pairs (Wilcoxon, McNemar, DeLong: patients or images) or groups (bootstrap), those
+    in which the models do not differ included.
     """
 
     test: str
@@ -65,12 +66,15 @@ def wilcoxon_signed_rank(
         return PairedTest(name, 0.0, 0.0, 0.0, 1.0, n, "no pair differs")
     averages = walsh_averages(differences)
     rank = signed_rank_quantile(n, (1 - confidence) / 2)
-    p = float(wilcoxon(differences).pvalue)
+    # Without the zeros: with them SciPy takes the normal approximation for a handful of pairs.
+    moved = differences[differences != 0]
+    p = float(wilcoxon(moved).pvalue)
     estimate = float(np.median(averages))
     if not rank:
         return PairedTest(name, estimate, None, None, p, n, _too_few(n))
     low, high = float(averages[rank - 1]), float(averages[-rank])
-    return PairedTest(name, estimate, low, high, p, n)
+    note = None if len(moved) == n else f"{len(moved)} of {n} pairs differ"
+    return PairedTest(name, estimate, low, high, p, n, note)
 
 
 def walsh_averages(differences: np.ndarray) -> np.ndarray:
@@ -127,7 +131,8 @@ def delong(
     """Test of two ROC-AUCs on the same independent samples (DeLong, DeLong, Clarke-Pearson 1988).
 
     Midranks instead of all pairs, after Sun and Xu (2014). ``labels`` (n,) 0 or 1, ``first`` and
-    ``second`` (n,) scores. Without p where a class has fewer than two samples.
+    ``second`` (n,) scores. Without p where a class has fewer than two samples; the normal distribution
+    promises more of a few samples than exchanging the models can give, so p is at least 2 / 2^n.
     """
     from scipy.special import ndtr, ndtri
 
@@ -150,7 +155,7 @@ def delong(
         )
     sd = float(np.sqrt(spread))
     reach = float(ndtri((1 + confidence) / 2)) * sd
-    p = float(2 * ndtr(-abs(estimate) / sd))
+    p = max(float(2 * ndtr(-abs(estimate) / sd)), smallest_p(n))
     return PairedTest(name, estimate, max(-1.0, estimate - reach), min(1.0, estimate + reach), p, n)
 
 
@@ -181,13 +186,20 @@ def paired_bootstrap(
     second: Statistic,
     n_groups: int,
     *,
+    n_differing: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> PairedTest:
     """Difference of two statistics of the same groups: BCa interval, and p where it touches 0.
 
-    No test below :data:`MIN_PAIRS` groups, where resampling promises more than the data hold.
+    No test below :data:`MIN_PAIRS` groups, and no interval where fewer than that differ: resampling
+    promises more than the data hold.
+
+    Args:
+        first, second: statistics of weighted groups.
+        n_groups: how many groups both are over.
+        n_differing: groups in which the models predict differently; None: all may.
     """
     name = "cluster bootstrap"
     statistic = difference(first, second)
@@ -203,10 +215,19 @@ def paired_bootstrap(
         return PairedTest(name, estimate, None, None, None, n_groups, note)
     if found.constant:
         return PairedTest(name, 0.0, 0.0, 0.0, 1.0, n_groups, "no group differs")
+    differing = n_groups if n_differing is None else n_differing
     # Nor can exchanging the models within the groups give less.
-    p = max(bca_p_value(found), 2.0 ** (1 - n_groups))
+    p = max(bca_p_value(found), smallest_p(differing))
+    if differing < MIN_PAIRS:
+        note = f"{differing} of {n_groups} groups differ: too few for an interval"
+        return PairedTest(name, estimate, None, None, p, n_groups, note)
     note = f"{found.left_out} resamples left out (one class only)" if found.left_out else None
     return PairedTest(name, estimate, interval.low, interval.high, p, n_groups, note)
+
+
+def smallest_p(n: int) -> float:
+    """The smallest two-sided p of exchanging two models within ``n`` pairs that differ: 2 / 2^n, at most 1."""
+    return min(1.0, 2.0 ** (1 - n))
 
 
 def _too_few(n: int) -> str:

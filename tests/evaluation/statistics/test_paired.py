@@ -233,6 +233,46 @@ def test_paired_bootstrap_degenerate() -> None:
     assert paired.paired_bootstrap(mean(values[:0]), mean(values[:0]), 0).estimate is None
 
 
+@pytest.mark.parametrize(("n", "share"), [(38, 0.05), (100, 0.03), (38, 0.2)])
+def test_few_groups_that_differ_are_not_taken_for_a_difference(n: int, share: float) -> None:
+    """Balanced accuracy of one picture per group, the two models exchangeable where they differ."""
+    rng, hits, studies = np.random.default_rng(8), 0, 120
+    labels = np.arange(n) % 2
+    for _ in range(studies):
+        first = np.where(rng.random(n) < 0.85, labels, 1 - labels)
+        other = rng.random(n) < share
+        second = np.where(other, 1 - first, first)
+        swap = rng.random(n) < 0.5
+        first, second = np.where(swap, second, first), np.where(swap, first, second)
+        statistics = [
+            of_confusion(balanced_accuracy, confusion_counts(labels, calls))
+            for calls in (first, second)
+        ]
+        found = paired.paired_bootstrap(*statistics, n, n_differing=int(other.sum()), resamples=400)
+        hits += found.p < 0.05
+        if 0 < other.sum() < 6:
+            assert found.low is None
+            assert found.p >= 2.0 ** (1 - other.sum())
+            assert found.note == f"{other.sum()} of {n} groups differ: too few for an interval"
+    assert hits / studies <= 0.11
+
+
+def test_pairs_without_difference_leave_the_signed_rank_test_exact() -> None:
+    """SciPy alone: p = 0.043 for 5 of 40, which the 2^5 sign patterns cannot give."""
+    second = np.zeros(40)
+    second[:5] = np.arange(1.0, 6)
+    found = paired.wilcoxon_signed_rank(np.zeros(40), second)
+    assert found.p == 2 / 2**5
+    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+    assert found.note == "5 of 40 pairs differ"
+
+
+def test_delong_promises_no_more_of_five_images_than_exchanging_can_give() -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    first, second = np.array([0.6, 0.5, 0.55, 0.3, 0.2]), np.array([0.1, 0.2, 0.9, 0.8, 0.7])
+    assert paired.delong(labels, first, second).p >= 2 / 2**5
+
+
 def test_holm_by_hand() -> None:
     assert paired.holm([0.01, None, 0.04, 0.03, 0.5]) == pytest.approx(
         [0.04, None, 0.09, 0.09, 0.5]
