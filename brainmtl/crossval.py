@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
+from brainmtl.errors import ConfigError
 
 
 @entry("crossval")
@@ -16,6 +17,11 @@ def main(cfg: DictConfig) -> None:
 
     options = plain(cfg)
     folders = options.pop("dir")
+    if isinstance(folders, list) and len(folders) > 1 and options["out_dir"]:
+        raise ConfigError(
+            f"out_dir={options['out_dir']} is one folder for the evaluations of {len(folders)} repeats: leave "
+            "it away, each is written beside its own folds"
+        )
     found = []
     for folder in folders if isinstance(folders, list) else [folders]:
         found.append(cross_validate(folder, **options))

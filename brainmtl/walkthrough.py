@@ -49,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
             f"data_dir={options.data_dir}",
             *options.overrides,
         )
-        run_dir = (PROJECT_ROOT / "outputs/latest").resolve()
+        # The run itself, not the link to the latest one, which the next run moves.
+        latest = PROJECT_ROOT / "outputs/latest"
+        run_dir = latest.parent / latest.readlink()
         found = [_evaluate(run_dir / stage, options.data_dir) for stage in STAGES]
     except subprocess.CalledProcessError as error:
         print(

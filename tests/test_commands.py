@@ -54,6 +54,7 @@ def test_help_explains_and_imports_no_torch(name: str, tmp_path: Path) -> None:
         (["-m", "brainmtl.prepare", "source=kaggle", "raw_dir=missing"], "raw_dir=missing"),
         (["-m", "brainmtl.prepare", "source=mri", "raw_dir=."], "source=mri"),
         ([str(PROJECT_ROOT / "evaluate.py")], "ckpt=... must be given"),
+        (["-m", "brainmtl.crossval", "dir=[a,b]", "out_dir=c"], "out_dir=c is one folder for"),
         ([str(PROJECT_ROOT / "evaluate.py"), "ckpt=none.ckpt", "data_dir=none"], "none"),
         ([str(PROJECT_ROOT / "train.py"), "data_dir=none", "hydra.run.dir=run"], "none"),
     ],

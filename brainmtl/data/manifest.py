@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -124,6 +125,11 @@ def display_name(source: str, synthetic: bool) -> str:
     'brats-like (synthetic)'
     """
     return f"{source.removeprefix(SYNTHETIC_PREFIX)}-like (synthetic)" if synthetic else source
+
+
+def all_synthetic(sources: Iterable[str]) -> bool:
+    """Whether no source of a training is real, by their names."""
+    return all(name.startswith(SYNTHETIC_PREFIX) for name in sources)
 
 
 def case_of(image_id: str) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.manifest import (
     SPLITS,
-    SYNTHETIC_PREFIX,
     Manifest,
+    all_synthetic,
     display_name,
     read_manifest,
     source_hashes,
@@ -179,7 +179,7 @@ def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data:
             "nothing about patients."
         )
     if meta.get("synthetic_training"):
-        alone = all(name.startswith(SYNTHETIC_PREFIX) for name in meta.get("sources") or [])
+        alone = all_synthetic(meta.get("sources") or [])
         kind = "synthetic images only" if alone else "real and synthetic images mixed"
         notes.append(f"The model was trained on {kind}.")
     return notes

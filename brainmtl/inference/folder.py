@@ -62,13 +62,16 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
         raise DataError(f"input={source} does not exist: give a picture, a NIfTI file or a folder")
     kinds: dict[Path, str] = {}
     ignored = 0
+    results = None if leave_out is None else leave_out.resolve()
     for path in walk_files(source):
-        if leave_out is not None and path.is_relative_to(leave_out):
+        if results is not None and path.resolve().is_relative_to(results):
             continue
         if is_nifti(path):
             kinds[path] = VOLUME
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             kinds[path] = IMAGE
+        elif path.name.upper() == "DICOMDIR":  # the table of contents of a CD
+            ignored += 1
         elif is_dicom(path):
             kinds[path.parent] = DICOM
         else:

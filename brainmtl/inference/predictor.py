@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from brainmtl.data.manifest import all_synthetic
 from brainmtl.errors import ConfigError
 from brainmtl.inference.bands import check_bands, load_bands
 from brainmtl.inference.images import Served, predict_jobs, read_job
@@ -226,6 +227,8 @@ def _standing_warnings(info: ModelInfo) -> tuple[str, ...]:
     if info.synthetic_training:
         found.append(
             "The model was trained on synthetic images: its answers say nothing of patients."
+            if all_synthetic(info.training_sources)
+            else "Synthetic images were among those that the model was trained on."
         )
     if not info.operating_point.fitted:
         found.append("The operating point is not fitted: P is not calibrated.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from brainmtl.data.manifest import all_synthetic
 from brainmtl.inference.results import DISCLAIMER
 from brainmtl.page.boxes import literal
 from brainmtl.page.client import DOWN, LOADING, Client, Status, start_command
@@ -31,7 +32,10 @@ def show_model(model: Mapping[str, Any], client: Client) -> None:
     if told["synthetic_training"]:
         st.warning(
             "**SYNTHETIC**: this model was trained on synthetic data, drawn by a computer. It shows "
-            "how the software works; what it says about real images means nothing.",
+            "how the software works; what it says about real images means nothing."
+            if all_synthetic(model["training_sources"])
+            else "**SYNTHETIC** images, drawn by a computer, are among those that this model was trained "
+            "on. Its figures on real images stand under Model.",
             icon=":material/science:",
         )
 

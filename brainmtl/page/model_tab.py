@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from brainmtl.data.manifest import all_synthetic
 from brainmtl.evaluation.report.card import LABELS, card_markdown
 from brainmtl.evaluation.report.markdown import nested
 from brainmtl.evaluation.report.operating import LABELS as SETTINGS
@@ -49,7 +50,10 @@ def _show_identity(model: Mapping[str, Any]) -> None:
     left, middle, right = st.columns(3)
     show_metric(left, "tag", "Model", told["name"])
     show_metric(middle, "school", "Stage", model["stage"])
-    kind = "synthetic images" if told["synthetic_training"] else "real images"
+    kind = "real images"
+    if told["synthetic_training"]:
+        alone = all_synthetic(model["training_sources"])
+        kind = "synthetic images" if alone else "real and synthetic images"
     show_metric(right, "database", "Trained on", kind)
     sources = ", ".join(model["training_sources"]) or "unknown"
     st.caption(f":material/database: Sources of training: {literal(sources)}.")

@@ -100,7 +100,9 @@ class ModelAnswer(Answer):
     version: str
     weights_sha256: str
     preprocessing_version: str
-    synthetic_training: bool = Field(description="true: trained on synthetic data only")
+    synthetic_training: bool = Field(
+        description="true: synthetic images were among those of training, or all of them"
+    )
 
 
 class ThresholdsAnswer(Answer):

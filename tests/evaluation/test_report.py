@@ -294,7 +294,7 @@ def test_what_fails_comes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("low", "value", "beaten"),
-    [(0.501, 0.7, True), (0.5, 0.7, False), (None, 0.7, True), (None, 0.5, False)],
+    [(0.501, 0.7, True), (0.5, 0.7, False), (None, 0.7, False), (None, 0.5, False)],
 )
 def test_when_a_constant_call_is_beaten(
     low: float | None, value: float, beaten: bool, tmp_path: Path

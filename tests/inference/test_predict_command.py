@@ -169,6 +169,26 @@ def test_a_folder_of_dicom_files_is_one_input(tiny_dir: Path, tmp_path: Path) ->
     assert nib.load(tmp_path / "out" / lines[0]["mask"]).shape == (40, 36, 5)
     (item,), _ = find_items(tmp_path / "in" / "series a")
     assert item.kind == "dicom" and item.id == "series-a"
+    contents = (tmp_path / "in" / "series a").iterdir()
+    (tmp_path / "in" / "DICOMDIR").write_bytes(next(contents).read_bytes())  # as every CD has it
+    again, ignored = find_items(tmp_path / "in")
+    assert again == items and ignored == 1
+
+
+def test_results_of_an_earlier_run_are_no_inputs_however_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(tmp_path / "scans", 2)
+    (tmp_path / "scans/out/masks").mkdir(parents=True)
+    Image.new("L", (48, 40)).save(tmp_path / "scans/out/masks/a.png")
+    monkeypatch.chdir(tmp_path)
+    for source, out in (
+        (tmp_path / "scans", Path("scans/out")),
+        (Path("scans"), tmp_path / "scans/out"),
+        (Path("../") / tmp_path.name / "scans", Path("scans/out")),
+    ):
+        items, _ = find_items(source, out)
+        assert [item.name for item in items] == ["0000.png", "0001.png"]
 
 
 def many(folder: Path, count: int) -> int:

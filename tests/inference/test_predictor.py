@@ -28,7 +28,7 @@ from brainmtl.inference.images import HEAT_LIMIT, predict_jobs, read_job
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import PostprocessOptions
-from brainmtl.inference.predictor import MultiTaskPredictor
+from brainmtl.inference.predictor import MultiTaskPredictor, _standing_warnings
 from brainmtl.inference.results import Failure, ImageResult, InputError
 
 HOT = calibration.TEMPERATURE_RANGE[1]  # takes P close to 0.5
@@ -352,6 +352,9 @@ def test_warnings_that_hold_for_every_answer(
     assert "no check for images that are unlike" in bare
     result = tiny.predict_image(photos[0])
     assert result.ood_score is None and result.ood_threshold is None
+    mixed = _standing_warnings(replace(tiny.info, training_sources=("brats", "phantom_brats")))
+    assert "Synthetic images were among those that the model was trained on." in mixed
+    assert "say nothing of patients" not in " ".join(mixed)
     full = predictor.predict_image(photos[0])
     assert "not fitted" not in " ".join(full.warnings)
     assert 0 < full.ood_score <= full.ood_threshold

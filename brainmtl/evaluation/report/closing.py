@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from brainmtl.data.manifest import SYNTHETIC_PREFIX
+from brainmtl.data.manifest import all_synthetic
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import training_names
@@ -114,10 +114,9 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         "No reader study: whether a reader with this model does better than without was not measured."
     ]
     if run["synthetic_training"]:
-        alone = all(name.startswith(SYNTHETIC_PREFIX) for name in run["training_sources"])
         found.append(
             "The model has learnt from synthetic images only."
-            if alone
+            if all_synthetic(run["training_sources"])
             else "The model has learnt from synthetic images too."
         )
     if run.get("pretrained"):
