@@ -18,8 +18,8 @@ from brainmtl.data.manifest import (
     write_manifest,
 )
 from brainmtl.data.records import Problem
-from brainmtl.data.splits import assign_folds, assign_splits
-from brainmtl.errors import DataError
+from brainmtl.data.splits import assign_folds, assign_splits, matching_groups
+from brainmtl.errors import ConfigError, DataError
 from brainmtl.files import write_json
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def assemble_source(
 
     others = _other_sources(out_dir, name)
     frame = _frame(name, ledgers)
-    frame, left_out = _without_conflicts(frame, others, problems)
+    frame, left_out = _without_conflicts(frame, others, problems, folds=options.folds > 0)
     groups, labels = frame["group"].tolist(), frame["label"].tolist()
     splits = assign_splits(
         groups,
@@ -106,18 +106,21 @@ def _frame(name: str, ledgers: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _without_conflicts(
-    frame: pd.DataFrame, others: pd.DataFrame, problems: list[Problem]
+    frame: pd.DataFrame, others: pd.DataFrame, problems: list[Problem], *, folds: bool
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with their joined groups, less those that fit no split; ids of what is left out."""
+    """The rows with their joined groups, less those that fit no split (nor fold, where they are to get
+    one); ids of what is left out."""
     grouping = join_groups(str(frame["source"].iloc[0]), frame, others)
     frame = frame.assign(group=grouping.groups)
-    conflict = frame["group"].isin(grouping.conflicts)
+    torn = {"splits": grouping.conflicts, "folds": grouping.fold_conflicts if folds else set()}
+    conflict = frame["group"].isin(set.union(*torn.values()))
     for row in frame[conflict].itertuples():
-        reason = f"its group {row.group} (patient or copies) lies in two splits of other sources"
+        what = next(name for name, groups in torn.items() if row.group in groups)
+        reason = f"its group {row.group} (patient or copies) lies in two {what} of other sources"
         problems.append(Problem(row.image_id, reason))
     if conflict.all():
         raise DataError(
-            "every sample belongs to a group that lies in two splits of other sources already. "
+            "every sample belongs to a group that lies in two splits or folds of other sources already. "
             "Prepare this source into an out_dir of its own, or first, before the others"
         )
     return frame[~conflict].copy(), frame.loc[conflict, "image_id"].tolist()
@@ -130,12 +133,37 @@ def _pinned(frame: pd.DataFrame, others: pd.DataFrame, column: str) -> dict[str,
 
 
 def _folds(frame: pd.DataFrame, others: pd.DataFrame, options: SplitOptions) -> list[int]:
+    """The fold of each row; -1 for all without folds, and with them for the groups that always train."""
     if not options.folds:
         return [-1] * len(frame)
-    pinned = {g: fold for g, fold in _pinned(frame, others, "fold").items() if fold >= 0}
-    groups = frame["group"].tolist()
-    folds = assign_folds(groups, frame["label"].tolist(), options.folds, options.seed, pinned)
-    return [folds[group] for group in groups]
+    counts = others.groupby("source", observed=True)["fold"].max() + 1
+    with_folds = others[others["source"].isin(counts.index[counts > 0])]
+    pinned = _pinned(frame, with_folds, "fold")
+    sharing = with_folds.loc[with_folds["group"].isin(list(pinned)), "source"].unique()
+    for source in sharing:
+        if counts[source] != options.folds:
+            raise ConfigError(
+                f"split.folds={options.folds}, but {source}, which shares groups with this source, has "
+                f"{counts[source]}: prepare all of them with the same split.folds"
+            )
+    groups, labels = frame["group"].tolist(), frame["label"].tolist()
+    always = {group for group, fold in pinned.items() if fold < 0}
+    for group in matching_groups(set(groups), options.train_groups):
+        if pinned.get(group, -1) >= 0:
+            raise ConfigError(
+                f"split.train_groups: {group!r} lies in fold {pinned[group]} of another source that is "
+                "prepared already. Prepare that source again with the same pattern."
+            )
+        always.add(group)
+    dealt = [(g, label) for g, label in zip(groups, labels, strict=True) if g not in always]
+    folds = assign_folds(
+        [group for group, _ in dealt],
+        [label for _, label in dealt],
+        options.folds,
+        options.seed,
+        {group: fold for group, fold in pinned.items() if fold >= 0},
+    )
+    return [folds.get(group, -1) for group in groups]
 
 
 def _move(frame: pd.DataFrame, left_out: list[str], source_dir: Path, out_dir: Path) -> None:

@@ -75,7 +75,9 @@ def _copies(frame: pd.DataFrame) -> pd.Series:
 
 def _spread(frame: pd.DataFrame, key: pd.Series, column: str, what: str) -> list[Finding]:
     """Findings for each value of ``key`` whose rows lie in two values of ``column``."""
-    rows = key.notna() & ((column != "fold") | (frame["fold"] >= 0))
+    rows = key.notna()
+    if column == "fold":  # -1 in a source that has folds: trains in each of them
+        rows &= frame.groupby("source", observed=True)["fold"].transform("max") >= 0
     places = frame.loc[rows, column].astype(str).groupby(key[rows]).unique()
     findings = []
     for name, where in places[places.map(len) > 1].items():

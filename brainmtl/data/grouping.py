@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Grouping:
-    """``groups``: one name per row; ``conflicts``: those that lie in two splits elsewhere already."""
+    """``groups``: one name per row; ``conflicts``: those that lie in two splits elsewhere already, and
+    ``fold_conflicts``: in two folds, or in one and among those that always train."""
 
     groups: list[str]
     conflicts: set[str]
+    fold_conflicts: set[str]
 
 
 def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Grouping:
@@ -43,16 +45,24 @@ def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Groupin
     joined = _join_copies(nodes, digests)
     names: dict[int, str] = {}
     splits: dict[int, set[str]] = {}
-    for number, group, split in zip(
-        joined, known_groups, others["split"].astype(str), strict=False
+    folds: dict[int, set[int]] = {}
+    has_folds = others.groupby("source", observed=True)["fold"].transform("max") >= 0
+    for number, group, split, fold, one_of_some in zip(
+        joined, known_groups, others["split"].astype(str), others["fold"], has_folds, strict=False
     ):
         names.setdefault(number, group)
         splits.setdefault(number, set()).add(split)
+        if one_of_some:
+            folds.setdefault(number, set()).add(int(fold))
     groups = [
         names.setdefault(number, f"{name}:{group}" if group in taken else group)
         for number, group in zip(joined[len(known_groups) :], own, strict=True)
     ]
-    return Grouping(groups, {names[number] for number, where in splits.items() if len(where) > 1})
+
+    def torn(places: dict[int, set[str]] | dict[int, set[int]]) -> set[str]:
+        return {names[number] for number, where in places.items() if len(where) > 1}
+
+    return Grouping(groups, torn(splits), torn(folds))
 
 
 def _join_copies(nodes: list[tuple[str, str]], digests: list[str]) -> list[int]:

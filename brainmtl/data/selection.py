@@ -57,7 +57,8 @@ def assign_splits(frame: pd.DataFrame, fold: int | None = None) -> np.ndarray:
     """Split ("train", "val" or "test") of each row, as an object array.
 
     With ``fold`` = k of the K folds of a source: test = fold k, val = fold (k + 1) mod K, train =
-    the other folds. Rows without a fold (-1) then belong to no split ("").
+    the other folds. Of the rows without a fold (-1), those that their source always trains on
+    (``split.train_groups``) are "train" in a source that has folds; all others belong to no split ("").
 
     Raises:
         ConfigError: no folds were prepared, or ``fold`` is not one of them.
@@ -78,6 +79,7 @@ def assign_splits(frame: pd.DataFrame, fold: int | None = None) -> np.ndarray:
     splits[with_fold] = "train"
     splits[with_fold & (folds == (fold + 1) % np.maximum(total, 1))] = "val"
     splits[with_fold & (folds == fold)] = "test"
+    splits[(total > 0) & ~with_fold & (frame["split"] == "train").to_numpy()] = "train"
     return splits
 
 

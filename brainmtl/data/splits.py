@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,12 +109,17 @@ def _group_table(groups: Sequence[str], labels: Sequence[int | None]) -> dict[st
     return table
 
 
+def matching_groups(groups: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Those of ``groups`` that match one of the glob patterns, sorted."""
+    return sorted(group for group in groups if any(fnmatch.fnmatchcase(group, p) for p in patterns))
+
+
 def _fixed_groups(
     table: Mapping[str, _Group], pinned: Mapping[str, str], patterns: Sequence[str]
 ) -> dict[str, str]:
     fixed = {group: split for group, split in pinned.items() if group in table}
     for pattern in patterns:
-        matches = [group for group in table if fnmatch.fnmatchcase(group, pattern)]
+        matches = matching_groups(table, [pattern])
         if not matches:
             raise ConfigError(
                 f"split.train_groups: {pattern!r} matches none of the {len(table)} groups "

@@ -16,6 +16,7 @@ from brainmtl.data.grouping import join_groups
 from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.selection import assign_splits
 from brainmtl.data.sources import make_source
 from brainmtl.data.splits import assign_folds
 from brainmtl.errors import ConfigError, DataError
@@ -146,12 +147,12 @@ def test_joining_is_transitive_over_patients_and_copies(tmp_path: Path) -> None:
 
 
 def test_group_names_follow_the_sources_that_were_there_first() -> None:
-    columns = ("kind", "group", "case_id", "duplicate_hash", "split")
-    others = pd.DataFrame([("volume", "P1", "a", "", "val")], columns=columns)
+    columns = ("kind", "group", "case_id", "duplicate_hash", "split", "source", "fold")
+    others = pd.DataFrame([("volume", "P1", "a", "", "val", "old", -1)], columns=columns)
     rows = [
-        ("volume", "P1", "x", "", ""),
-        ("image", "P1", "P1", "", ""),
-        ("volume", "P2", "y", "", ""),
+        ("volume", "P1", "x", "", "", "new", -1),
+        ("image", "P1", "P1", "", "", "new", -1),
+        ("volume", "P2", "y", "", "", "new", -1),
     ]
     joined = join_groups("new", pd.DataFrame(rows, columns=columns), others)
     # The nameless picture P1 is nobody's patient; the volume of patient P1 is.
@@ -200,6 +201,55 @@ def test_named_groups_go_to_train(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError, match="matches none"):
         run("brats", tmp_path / "raw", tmp_path / "out", train_groups=("*TCIA99*",))
+
+
+def test_named_groups_train_in_every_fold(tmp_path: Path) -> None:
+    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA", "CBICA"]):
+        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
+    options = {"folds": 3, "mode": "all_test", "train_groups": ("*TCIA1*",)}
+    run("brats", tmp_path / "raw", tmp_path / "out", **options)
+    frame = read_manifest(tmp_path / "out")
+    named = frame["group"].astype(str).str.contains("TCIA").to_numpy()
+    assert set(frame.loc[named, "fold"]) == {-1}
+    assert set(frame.loc[~named, "fold"]) == {0, 1, 2}
+    for fold in range(3):
+        splits = assign_splits(frame, fold)
+        assert set(splits[named]) == {"train"}
+        assert set(splits[~named]) == {"train", "val", "test"}
+    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_copies_of_pictures_in_two_folds_are_left_out(tmp_path: Path) -> None:
+    """One patient of a later source holds copies of two pictures: wherever it goes, one fold leaks."""
+    save_heads(tmp_path / "first", 8)
+    run("kaggle", tmp_path / "first", tmp_path / "out", "first", folds=4, mode="all_train")
+    folds = manifest(tmp_path / "out").loc["first", "fold"]
+    one, other = folds.index[0], next(i for i in folds.index if folds[i] != folds.iloc[0])
+    save_heads(tmp_path / "second", 6, first=20)
+    rows = ["image,label,group"]
+    for k, image_id in enumerate((one, other)):
+        copy_turned(tmp_path / "second/yes" / f"copy{k}.jpg", int(image_id.split("_h")[1]))
+        rows.append(f"yes/copy{k}.jpg,1,P")
+    pictures = sorted((tmp_path / "second").rglob("*h*.png"))
+    rows += [
+        f"{p.relative_to(tmp_path / 'second')},{int(p.parent.name == 'yes')}," for p in pictures
+    ]
+    (tmp_path / "second/table.csv").write_text("\n".join(rows))
+    report = run("table", tmp_path / "second", tmp_path / "out", "second", folds=4)
+    reasons = {p.path: p.reason for p in report.problems}
+    assert len(reasons) == 2 and all("in two folds of other sources" in r for r in reasons.values())
+    assert len(manifest(tmp_path / "out").loc["second"]) == 6
+    assert check_leakage(read_manifest(tmp_path / "out")) == []
+    without = run("table", tmp_path / "second", tmp_path / "out", "second")  # no folds, no leak
+    assert without.problems == []
+
+
+def test_sources_that_share_groups_need_the_same_number_of_folds(tmp_path: Path) -> None:
+    for k in range(6):
+        save_brain(tmp_path / "raw", f"Brats18_S_{k}", k)
+    run("brats", tmp_path / "raw", tmp_path / "out", "one", folds=3)
+    with pytest.raises(ConfigError, match=r"split\.folds=5, but one, .* has 3"):
+        run("brats", tmp_path / "raw", tmp_path / "out", "other", folds=5)
 
 
 def test_fewer_patients_than_splits_names_the_remedy(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,7 @@ def cross_validate(
     )
     out_dir = Path(out_dir) if out_dir else folder / f"crossval_{stage_name}"
     run = _run(models, runs, missing)
+    run["remarks"] += _never_tested(data_dir, run["display_names"])
     if evidence.shortcuts is not None:
         _renew_shortcuts(evidence, run, data_dir)
     if asked.figures:
@@ -168,6 +169,21 @@ def _run(
         },
         "remarks": [*remarks, *shared],
     }
+
+
+def _never_tested(data_dir: Path, names: Mapping[str, str]) -> list[str]:
+    """A sentence per source with groups that every fold trains on (``split.train_groups``)."""
+    frame = selection.read_frame(data_dir)
+    frame = frame[frame.groupby("source", observed=True)["fold"].transform("max") >= 0]
+    found = []
+    for source, rows in frame[frame["fold"] < 0].groupby("source", observed=True):
+        if source in names:
+            count = rows["group"].nunique()
+            found.append(
+                f"{names[source]}: {count} group(s) of split.train_groups train in every fold and are in "
+                "none of these figures."
+            )
+    return found
 
 
 def _pictures(
