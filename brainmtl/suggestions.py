@@ -40,8 +40,8 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
         if not (
             change.is_add()
             or change.is_force_add()
-            or OmegaConf.select(cfg, change.key_or_group, throw_on_missing=False) is not None
             or change.key_or_group in names
+            or _is_section(cfg, change.key_or_group)
             or change.key_or_group.startswith("hydra")
             or (conf_dir / change.key_or_group).is_dir()
         )
@@ -55,6 +55,13 @@ def _parse(argument: str) -> Override | None:
         return OverridesParser.create().parse_override(argument)
     except HydraException:
         return None
+
+
+def _is_section(cfg: DictConfig, name: str) -> bool:
+    try:
+        return OmegaConf.select(cfg, name, throw_on_missing=False) is not None
+    except OmegaConfBaseException:  # it refers to what only a running command has
+        return True
 
 
 def _names(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

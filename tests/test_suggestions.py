@@ -46,6 +46,7 @@ def test_a_mistyped_option(command: str, arguments: list[str], meant: str) -> No
         ["adversary=source", "adversary.strength=2"],
         ["stage=nowhere"],  # a group's choice: Hydra names the choices
         ["data_dir=[", "no_equals_sign", "--help"],
+        ["run_dir=/tmp/x", "hydra/launcher=basic"],  # run_dir refers to the running command
     ],
 )
 def test_nothing_to_say_of_options_that_exist_or_are_hydras_own(arguments: list[str]) -> None:

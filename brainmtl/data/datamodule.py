@@ -149,6 +149,11 @@ class MultiTaskDataModule(pl.LightningDataModule):
         return list(self._eval_split("val"))
 
     @property
+    def val_datasets(self) -> dict[str, MultiSourceDataset]:
+        """The validation samples of each source that has some."""
+        return dict(self._eval_split("val"))
+
+    @property
     def test_names(self) -> list[str]:
         """Source of each test loader."""
         return list(self._eval_split("test"))

@@ -12,8 +12,8 @@ import numpy as np
 
 from brainmtl.data.consistency import Finding, check_columns, check_leakage
 from brainmtl.data.geometry import SliceGeometry
-from brainmtl.data.housekeeping import PENDING, read_ledger, reference_path
-from brainmtl.data.manifest import SPLITS, read_manifest
+from brainmtl.data.housekeeping import PENDING, reference_path
+from brainmtl.data.manifest import SPLITS, case_of, read_manifest
 from brainmtl.data.preprocess import BACKGROUND_VALUE, IMAGE_SIZE, PREPROCESSING_VERSION
 from brainmtl.data.samples import load_arrays, read_reference
 from brainmtl.errors import DataError
@@ -198,21 +198,30 @@ def _check_extra_files(data_dir: Path, frame: pd.DataFrame) -> list[Finding]:
         f"{source}/references/{case}.npz"
         for source, case in zip(with_mask["source"], with_mask["case_id"], strict=True)
     }
+    left_out = _left_out(data_dir)
     findings = []
     for folder in ("references", PENDING, *SPLITS):
         for path in sorted(data_dir.glob(f"*/{folder}/*")):
             name = path.relative_to(data_dir).as_posix()
             if path.name.startswith(".tmp-"):
                 findings.append(Finding(name, "left by an interrupted run: prepare again"))
-            elif name not in listed and not (folder == PENDING and _is_left_out(path)):
+            elif name not in listed and name not in left_out:
                 findings.append(Finding(name, "not in the manifest: prepare again, or delete it"))
     return findings
 
 
-def _is_left_out(path: Path) -> bool:
-    """Whether a pending sample is a picture left out for its duplicates (and not half a run)."""
-    ledger = read_ledger(path.parents[1], path.stem)
-    return ledger is not None and ledger["kind"] == "image"
+def _left_out(data_dir: Path) -> set[str]:
+    """Files of samples that fit no split, which the summary names: they wait, with their references."""
+    try:
+        sources = json.loads((data_dir / "summary.json").read_text(encoding="utf-8"))["sources"]
+        ids = [(name, p["path"]) for name, v in sources.items() for p in v["unusable"] or ()]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # _check_summary says so
+    return {
+        f"{name}/{folder}/{stem}.npz"
+        for name, image_id in ids
+        for folder, stem in ((PENDING, image_id), ("references", case_of(image_id)))
+    }
 
 
 def _check_summary(data_dir: Path, frame: pd.DataFrame) -> list[Finding]:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from brainmtl.errors import ConfigError
+
 NO_VOLUME = -1
 
 
@@ -88,6 +90,11 @@ class PoolDraws:
         self.stride = stride
         phases = slice_phases(pool.volumes, pool.positions, stride, seed)
         self._rows = [np.flatnonzero((phases == NO_VOLUME) | (phases == p)) for p in range(stride)]
+        if not all(len(rows) for rows in self._rows):
+            raise ConfigError(
+                f"data.train_slice_stride={stride} leaves epochs without a single slice of {pool.name}: its "
+                f"volumes are too few or too thin. Choose a smaller stride"
+            )
         # The largest phase, for every epoch: loops and schedules plan with one constant length.
         self.size = max(len(rows) for rows in self._rows)
         self.balance_labels = balance_labels

@@ -88,7 +88,9 @@ class RandomSkull:
 
     def draw(self, rng: np.random.Generator, source: str) -> SkullParameters | None:
         """Parameters of one rim; None where chance or the source says no."""
-        stripped = any(fnmatch.fnmatchcase(source, pattern) for pattern in self.sources)
+        stripped = any(
+            fnmatch.fnmatchcase(source.lower(), pattern.lower()) for pattern in self.sources
+        )
         if not stripped or rng.random() >= self.prob:
             return None
         drawn = [float(rng.uniform(*span)) for span in self.ranges]

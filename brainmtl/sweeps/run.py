@@ -61,7 +61,8 @@ def report_sweep(
         if reused:
             print(f"  evaluated already: {evaluation['out_dir']}")
         record = job.run.stages[stage]
-        results.append(Result(job, record["monitor"], record["score"], evaluation))
+        mode = record["stage"]["mode"]
+        results.append(Result(job, record["monitor"], record["score"], evaluation, mode))
     names = {s: n for r in results for s, n in r.evaluation["run"]["display_names"].items()}
     settings = group_settings(jobs, results)
     chosen = choose(settings)

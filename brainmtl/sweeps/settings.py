@@ -25,12 +25,14 @@ Spread = dict[str, Any]  # mean, sd, n
 
 @dataclass(frozen=True)
 class Result:
-    """One run of a sweep with its evaluation; ``score`` is its best monitor on validation data."""
+    """One run of a sweep with its evaluation; ``score`` is its best monitor on validation data, best by
+    ``mode``: "max" or "min"."""
 
     job: Job
     monitor: str
     score: float
     evaluation: dict[str, Any]
+    mode: str = "max"
 
     def figure(self, source: str, name: str) -> float | None:
         """A figure of :data:`FIGURES` on a source; None where it is not defined."""
@@ -61,6 +63,11 @@ class Setting:
         return f"#{self.results[0].job.number}"
 
     @property
+    def sign(self) -> int:
+        """1 where more of the monitor is better, -1 where less is."""
+        return 1 if self.results[0].mode == "max" else -1
+
+    @property
     def complete(self) -> bool:
         """Whether every planned run is there."""
         return len(self.results) == self.planned
@@ -87,7 +94,7 @@ def choose(settings: Sequence[Setting]) -> Setting | None:
 
     def rank(setting: Setting) -> tuple[float, float]:
         score = setting.score()
-        return -round(score["mean"], 3), score["sd"] or 0.0
+        return -setting.sign * round(score["mean"], 3), score["sd"] or 0.0
 
     complete = [setting for setting in settings if setting.complete]
     return min(complete, key=rank) if complete else None
@@ -106,8 +113,9 @@ def reasons(settings: Sequence[Setting], chosen: Setting | None) -> list[str]:
     second = choose(others)
     assert second is not None
     other = second.score()
-    gap = score["mean"] - other["mean"]
-    found.append(f"Next is {second.name} with {spread_text(other)}, {gap:.3f} less.")
+    gap = chosen.sign * (score["mean"] - other["mean"])
+    worse = "less" if chosen.sign > 0 else "more"
+    found.append(f"Next is {second.name} with {spread_text(other)}, {gap:.3f} {worse}.")
     spreads = [value["sd"] for value in (score, other) if value["sd"] is not None]
     if len(spreads) < 2:
         found.append(

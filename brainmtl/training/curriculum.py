@@ -21,6 +21,7 @@ from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.files import sha256
 from brainmtl.training.checkpoints import check_fit, read_checkpoint
+from brainmtl.training.monitors import check_monitor
 from brainmtl.training.reuse import (
     finished_stage,
     own_stage,
@@ -138,6 +139,7 @@ def _check_start(options: Options, init_from: Path | None) -> None:
 def _check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> MultiTaskDataModule:
     """Build what a stage trains and trains with, so that no later stage fails after hours."""
     datamodule = make_datamodule(options, stage, manifest)
+    check_monitor(stage, datamodule)
     module = make_module(options, stage, datamodule)
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
@@ -204,7 +206,7 @@ def _summarise(options: Options) -> None:
     from brainmtl.training.summary import write_summary
 
     try:
-        write_summary(Path(options["run_dir"]), picture="panel" in options["callbacks"])
+        write_summary(Path(options["run_dir"]), picture=bool(options["callbacks"].get("panel")))
     except Exception:
         log.warning("%s has no summary", options["run_dir"], exc_info=True)
 

@@ -28,9 +28,10 @@ class ValidationPanel(pl.Callback):
         super().__init__()
         self.images_per_source = images_per_source
         self._batch: dict[str, Any] | None = None
+        self._found: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Predict and draw."""
+    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Predict, with the averaged weights: they are in place until the validation epoch ends."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         if self._batch is None:
@@ -41,8 +42,14 @@ class ValidationPanel(pl.Callback):
         cls = (
             None if output.cls is None else torch.softmax(output.cls.float(), 1)[:, 1].cpu().numpy()
         )
+        self._found = (seg, cls)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draw what was predicted."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
         figure = draw_panel(
-            self._batch, seg, cls, self.images_per_source, _names(trainer.datamodule)
+            self._batch, *self._found, self.images_per_source, _names(trainer.datamodule)
         )
         figures = trainer.stage_dir / "figures"
         figures.mkdir(parents=True, exist_ok=True)

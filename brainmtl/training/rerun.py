@@ -31,6 +31,7 @@ from brainmtl.training.run_record import (
 from brainmtl.training.status import read_status
 
 ONE_RUN_ONLY = ("sweep", "launcher")  # groups that make many runs, and none of their settings
+WORDS = ("true", "false", "null", "none")
 Words = list[str]
 
 
@@ -44,9 +45,9 @@ def expand(words: Sequence[str]) -> Words:
     # Flags first: after them and between options, argparse would not take what is added here.
     words.sort(key=lambda word: word not in MULTIRUN_FLAGS)
     words, origin = _take(words, "from_run")
-    if origin not in (None, "null"):
+    if origin not in (None, "null", "none", "false"):
         words = _repeat(Path(origin), words)
-    if resume in (None, "null", "false"):
+    if resume in (None, "null", "none", "false"):
         return words
     return _resume(words, None if resume == "true" else Path(resume))
 
@@ -57,6 +58,9 @@ def _take(words: Words, name: str) -> tuple[Words, str | None]:
     for word in words:
         if match := re.fullmatch(rf"\+{{0,2}}{name}=(.*)", word, re.DOTALL):
             value = match[1].strip("'\"")
+            value = (
+                value.lower() if value.lower() in WORDS else value
+            )  # as Hydra reads True and NULL
     return [word for word in words if not re.match(rf"\+{{0,2}}{name}=", word)], value
 
 
@@ -162,7 +166,7 @@ def _find_sweep(words: Words, target: Path, given: Path | None) -> Path:
     open_sweeps = [f for f in open_sweeps if "running" not in states[f]]
     if not open_sweeps:
         raise ConfigError(f"resume=true: {_nothing(target, folders, 'sweep')}")
-    wanted = {w for w in words if not w.startswith(("-", "hydra."))}
+    wanted = {w for w in words if not w.startswith(("-", "hydra.", "hydra/"))}
     begun = {f: set(OmegaConf.load(f / MULTIRUN).hydra.overrides.task) for f in open_sweeps}
     folder = next((f for f in open_sweeps if begun[f] == wanted), open_sweeps[0])
     if begun[folder] != wanted:

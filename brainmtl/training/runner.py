@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,8 +220,8 @@ def _finish(
 ) -> StageResult:
     if checkpoint.score is None:
         raise ConfigError(
-            f"stage {stage.name} never saw its monitor {stage.monitor}: the validation split lacks what it needs "
-            "(masks for Dice, both labels for ROC-AUC and balanced accuracy). Prepare more validation groups"
+            f"stage {stage.name} never saw its monitor {stage.monitor}: no epoch's validation gives a figure of "
+            f"that name. Those of the last epoch: {_figures(module.history)}"
         )
     seconds = checkpoint.seconds
     result = StageResult(
@@ -246,6 +246,11 @@ def _finish(
         result.best,
     )
     return result
+
+
+def _figures(history: Sequence[Mapping[str, Any]]) -> str:
+    names = sorted(name for name in (history[-1] if history else {}) if name.startswith("val/"))
+    return ", ".join(names) or "none"
 
 
 def _plain(stage: StageConfig) -> dict[str, Any]:

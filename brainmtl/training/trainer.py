@@ -34,7 +34,11 @@ def make_trainer(
     checkpoint = StageCheckpoint(
         directory / "checkpoints", stage.monitor, stage.mode, options["checkpoint_every"]
     )
-    stop = EarlyStopping(stage.monitor, mode=stage.mode, patience=stage.patience, check_finite=True)
+    # A monitor that no epoch has is reported at the end of the stage, in words that say what it needs.
+    stop = EarlyStopping(
+        stage.monitor, mode=stage.mode, patience=stage.patience, check_finite=True, strict=False
+    )
+    chosen = {name: value for name, value in options["callbacks"].items() if value}
     accelerator = resolve_accelerator(options["trainer"]["accelerator"])
     trainer = instantiate(
         options["trainer"] | {"accelerator": accelerator},
@@ -45,11 +49,11 @@ def make_trainer(
             EpochHistory(),
             checkpoint,
             stop,
-            *(instantiate(value) for value in options["callbacks"].values()),
+            *(instantiate(value) for value in chosen.values()),
         ],
         logger=_logger(options, directory, state) if _leads() else False,
         plugins=[SafeCheckpointIO(), *_environment()],
-        enable_progress_bar="progress" in options["callbacks"],
+        enable_progress_bar="progress" in chosen,
         default_root_dir=str(directory),
         _convert_="all",
     )

@@ -129,6 +129,29 @@ def test_a_copy_of_pictures_in_two_splits_is_left_out_and_listed(tmp_path: Path)
         run("table", tmp_path / "c", tmp_path / "out", "c", mode="all_val")
 
 
+def test_pictures_with_masks_that_are_left_out_leave_a_clean_folder(tmp_path: Path) -> None:
+    save_heads(tmp_path / "a", 4)
+    run("kaggle", tmp_path / "a", tmp_path / "out", "a", mode="all_train")
+    save_heads(tmp_path / "b", 4, first=10)
+    run("kaggle", tmp_path / "b", tmp_path / "out", "b", mode="all_test")
+    raw = tmp_path / "c"
+    rows = ["image,mask,group"]
+    for name, patient in (("one.jpg", "z"), ("two.jpg", "z"), ("fine.jpg", "w")):
+        copy_turned(raw / name, {"one.jpg": 1, "two.jpg": 11, "fine.jpg": 30}[name])
+        mask = np.zeros(Image.open(raw / name).size[::-1], np.uint8)
+        mask[100:140, 90:140] = 255
+        Image.fromarray(mask).save(raw / f"{name[:-4]}_mask.png")
+        rows.append(f"{name},{name[:-4]}_mask.png,{patient}")
+    (raw / "t.csv").write_text("\n".join(rows))
+    report = run("table", raw, tmp_path / "out", "c", mode="all_val")
+    assert {problem.path for problem in report.problems} == {"one", "two"}
+    assert (tmp_path / "out/c/references/one.npz").is_file()
+    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+    (tmp_path / "out/c/references/stray.npz").write_bytes(b"")
+    (found,) = check_folder(tmp_path / "out", workers=1, progress=False)
+    assert found.path == "c/references/stray.npz"
+
+
 def test_joining_is_transitive_over_patients_and_copies(tmp_path: Path) -> None:
     """p1 and p2 share a picture, p2 and p3 another: all pictures of the three belong together."""
     rows = ["image,label,group"]

@@ -12,7 +12,7 @@ from brainmtl.data.batches import (
     MixedBatchSampler,
     SingleBatchSampler,
 )
-from brainmtl.data.sampling import Pool, slice_phases
+from brainmtl.data.sampling import Pool, PoolDraws, slice_phases
 from brainmtl.errors import ConfigError
 
 
@@ -219,3 +219,12 @@ def test_without_balance_sources_they_keep_their_shares() -> None:
     sampler = SingleBatchSampler([one], 8, balance_labels=False, seed=1)
     drawn = np.concatenate(indices(sampler))
     assert int((drawn >= 40).sum()) == 8
+
+
+def test_a_stride_that_leaves_an_epoch_empty_is_refused() -> None:
+    """One volume of 12 slices: a stride of 20 has eight epochs without a slice."""
+    rows = np.arange(12)
+    pool = Pool("brats", rows, rows % 2, np.zeros(12, int), rows, np.zeros(12, int))
+    with pytest.raises(ConfigError, match="train_slice_stride=20 leaves epochs without"):
+        PoolDraws(pool, 0, 0, 20, balance_labels=True, balance_sources=True)
+    assert PoolDraws(pool, 0, 0, 12, balance_labels=True).size == 1

@@ -96,6 +96,13 @@ def test_it_is_drawn_for_stripped_sources_with_its_chance_and_within_its_ranges(
     assert all(skull.draw(rng, source) is None for source in ("kaggle", "lgg") for _ in range(50))
 
 
+def test_sources_match_whatever_their_case() -> None:
+    skull = RandomSkull(prob=1.0, sources=("*brats*",))
+    rng = np.random.default_rng(0)
+    assert skull.draw(rng, "BraTS2021") is not None
+    assert skull.draw(rng, "lgg") is None
+
+
 def test_a_sample_is_a_function_of_its_seed_and_normalised() -> None:
     image, mask, _ = brain()
     sample = {"image": image, "mask": mask, "source": "brats"}

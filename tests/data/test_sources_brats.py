@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import pickle
 from pathlib import Path
 
@@ -158,6 +159,14 @@ def break_bytes(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def break_datatype(folder: Path) -> None:
+    """nibabel's own exception, which is neither an OSError nor a ValueError."""
+    path = folder / "a_flair.nii.gz"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[70:72] = b"\0\0"
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
 def break_header(folder: Path) -> None:
     image = nib.Nifti1Image(volume(), None)
     nib.save(image, folder / "a_flair.nii.gz")
@@ -181,6 +190,7 @@ BREAKS = {
     break_place: r"0\.50 mm away",
     break_values: "not a label map",
     break_bytes: "not a readable NIfTI",
+    break_datatype: "not a readable NIfTI",
     break_header: "states no orientation",
     break_affine: "not invertible",
     break_dimensions: "expected 3 axes",

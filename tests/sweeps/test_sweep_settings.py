@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,16 @@ def test_the_best_mean_on_validation_is_chosen() -> None:
     assert choose(settings).name == "lambda_cls=1"
     assert settings[0].values == {"loss.lambda_cls": "0.1"}
     assert "more than one SD" not in " ".join(reasons(settings, choose(settings)))
+
+
+def test_the_smallest_mean_is_chosen_where_less_is_better() -> None:
+    settings = [
+        replace(setting, results=[replace(result, mode="min") for result in setting.results])
+        for setting in _settings({"0.1": [0.20, 0.21], "1": [0.60, 0.61]})
+    ]
+    assert choose(settings).name == "lambda_cls=0.1"
+    said = " ".join(reasons(settings, choose(settings)))
+    assert "0.400 more." in said and "more than one SD over seeds of either" in said
 
 
 def test_equal_means_are_decided_by_the_smaller_sd() -> None:

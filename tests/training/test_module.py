@@ -12,8 +12,11 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from support import compose, train_options
 
 from brainmtl.data.collate import multitask_collate
+from brainmtl.data.manifest import read_manifest, write_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.models.multitask import MultiTaskOutput
+from brainmtl.training import panel
+from brainmtl.training.checkpoints import load_model, read_checkpoint
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import NonFiniteLossError
 from brainmtl.training.runner import StageResult, make_datamodule, make_module
@@ -130,6 +133,70 @@ def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:
     # The drawn colours: a true contour in lime, of the source that has masks.
     lime = (panel[..., 1] > 200) & (panel[..., 0] < 100) & (panel[..., 2] < 100)
     assert lime.sum() > 20
+
+
+def test_panel_shows_the_weights_that_are_stored(
+    phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average, not the weights that are trained on: those are others after a few steps."""
+    drawn: list[tuple[dict[str, Any], np.ndarray]] = []
+    original = panel.draw_panel
+
+    def spy(batch: dict[str, Any], seg: np.ndarray, *others: Any) -> Any:
+        drawn.append((batch, seg))
+        return original(batch, seg, *others)
+
+    monkeypatch.setattr(panel, "draw_panel", spy)
+    words = ("stage=seg_warmup", "callbacks=default", "precision=fp32")
+    (result,) = train(train_options(phantom_dir, tmp_path, *words))
+    ((batch, seg),) = drawn
+    stored = read_checkpoint(result.best)
+    averaged, trained = load_model(result.best)[0].eval(), load_model(result.best)[0].eval()
+    weights = {k.removeprefix("model."): v for k, v in stored["current_model_state"].items()}
+    trained.load_state_dict({k: v for k, v in weights.items() if k in trained.state_dict()})
+    with torch.no_grad():
+        expected, other = (
+            torch.sigmoid(m(batch["images"]).seg[:, 0]).numpy() for m in (averaged, trained)
+        )
+    # Training multiplies in a coarser format than float32 where the processor has one.
+    assert np.abs(seg - expected).mean() < 0.1 * np.abs(seg - other).mean()
+
+
+def test_a_callback_can_be_switched_off(phantom_dir: Path, tmp_path: Path) -> None:
+    words = (
+        "stage=seg_warmup",
+        "callbacks=default",
+        "callbacks.panel=null",
+        "callbacks.progress=null",
+    )
+    (result,) = train(train_options(phantom_dir, tmp_path, *words))
+    assert not (result.directory / "figures/validation.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["stage=joint", "loader=brats_only", "data.cls_sources=[]"],
+            "monitor val/combined, .* lacks both labels in a classification source",
+        ),
+        (["stage=curriculum"], "stage cls_head has the monitor val/cls_roc_auc"),
+    ],
+)
+def test_a_monitor_that_validation_cannot_give_is_refused_before_training(
+    words: list[str], message: str, phantom_dir: Path, tmp_path: Path
+) -> None:
+    """Of the photographs, validation has those with tumour alone."""
+    frame = read_manifest(phantom_dir)
+    photos = (frame["source"] == "phantom_kaggle") & (frame["split"] == "val")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    for source in ("phantom_brats", "phantom_kaggle"):
+        (data_dir / source).symlink_to(phantom_dir / source)
+    write_manifest(data_dir, frame[~photos | (frame["label"] == 1)])
+    with pytest.raises(ConfigError, match=message):
+        train(train_options(data_dir, tmp_path / "run", *words))
+    assert not (tmp_path / "run/seg_warmup").exists()
 
 
 def test_text_log_names_every_epoch(observed: StageResult) -> None:

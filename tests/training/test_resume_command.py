@@ -69,6 +69,9 @@ def test_a_run_of_the_same_options_is_preferred(interrupted: Path, data_dir: Pat
     (newer / "run.json").write_text(json.dumps(record))
     words = expand(_words(interrupted, data_dir, "resume=true"))
     assert words[-1] == f"hydra.run.dir='{interrupted}'"
+    assert expand(_words(interrupted, data_dir, "resume=True")) == words  # as Hydra reads it
+    for nothing in ("resume=False", "resume=null", "from_run=None"):
+        assert expand(["seed=1", nothing]) == ["seed=1"]
     shutil.rmtree(newer)
 
 
@@ -142,6 +145,10 @@ def test_another_run_into_its_folder_is_refused(interrupted: Path, data_dir: Pat
 def test_a_killed_sweep_goes_on_where_it_was(phantom_dir: Path, tmp_path: Path) -> None:
     """Three runs, one of them impossible, killed in the second: one is kept, one goes on."""
     sweep = ("-m", *OPTIONS, f"data_dir={phantom_dir}", "loss.lambda_cls=0.3,3,-1")
+    sweep = (
+        *sweep,
+        "hydra/launcher=basic",
+    )  # a choice for Hydra itself, which is no option of the runs
     folder = tmp_path / "sweeps/one"
     killed = train_py(*sweep, f"hydra.sweep.dir={folder}", moment=Moment(STEP, 10 + 4))
     assert killed.code == -9

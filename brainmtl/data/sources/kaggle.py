@@ -139,8 +139,8 @@ def refuse_several_modalities(source: str, modalities: tuple[str, ...]) -> None:
     """Raise ConfigError unless one modality is asked for: such sources hold one channel per image."""
     if len(modalities) != 1:
         raise ConfigError(
-            f"data.modalities={list(modalities)}: source {source} holds one channel per image. "
-            "Use data.modalities=[flair]; several modalities exist only for source=brats."
+            f"modalities={list(modalities)}: source {source} holds one channel per image. "
+            "Use modalities=[flair]; several modalities exist only for source=brats."
         )
 
 

@@ -44,9 +44,9 @@ class LggSource:
     def __post_init__(self) -> None:
         if [canonical_modality(m) for m in self.modalities] != ["flair"]:
             raise ConfigError(
-                f"data.modalities={list(self.modalities)}: source {self.name} gives FLAIR only "
+                f"modalities={list(self.modalities)}: source {self.name} gives FLAIR only "
                 "(its other channels are copies of FLAIR for some patients). "
-                "Use data.modalities=[flair]."
+                "Use modalities=[flair]."
             )
 
     def discover(self, raw_dir: Path) -> tuple[list[CaseRef], list[Problem]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +48,9 @@ def read_nifti(path: Path, dimensions: int = 3, *, labels: bool = False) -> Volu
             array = array.astype(np.float32, copy=False)
         affine = np.asarray(image.affine, dtype=np.float64)
         header = image.header
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        zlib.error,
-        nib.filebasedimages.ImageFileError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # nibabel has a class of its own for every field that may be damaged
         raise DataError(
             f"{path}: not a readable NIfTI file ({error}). Download or unpack it again."
         ) from error
