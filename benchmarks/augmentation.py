@@ -3,7 +3,7 @@
 python benchmarks/augmentation.py
 
 Compares the configured augmentations with their parts, with MONAI's affine transform, with the same
-affine map on a batch, and with a training step of the default model (all per sample).
+affine map on a batch, and with a training step of unet_2m_fast (all per sample).
 """
 
 from __future__ import annotations
