@@ -223,9 +223,20 @@ def test_data_that_do_not_fit_the_model(
     other = with_meta(checkpoint, tmp_path, lambda meta: meta.update(sources=["brats"]))
     with pytest.raises(DataError, match="holds none of the sources of training"):
         export(other, tmp_path / "a")
-    moved = with_meta(checkpoint, tmp_path, lambda meta: meta.update(manifest_sha256="0" * 64))
-    assert read_model_folder(export(moved, tmp_path / "b", data_dir=phantom_dir)).ood is not None
-    assert "is not as it was in training" in capsys.readouterr().out
+    said = "is not as it was in training"
+    grown = with_meta(checkpoint, tmp_path, lambda meta: meta.update(manifest_sha256="0" * 64))
+    export(
+        grown, tmp_path / "b", data_dir=phantom_dir
+    )  # a source was added: those of training are the same
+    assert said not in capsys.readouterr().out
+    changed = dict.fromkeys(("phantom_brats", "phantom_kaggle"), "0" * 64)
+    moved = with_meta(
+        checkpoint,
+        tmp_path,
+        lambda meta: meta.update(manifest_sha256="0" * 64, source_sha256=changed),
+    )
+    assert read_model_folder(export(moved, tmp_path / "c", data_dir=phantom_dir)).ood is not None
+    assert said in capsys.readouterr().out
 
 
 def test_an_operating_point_of_another_checkpoint_stops_it(
