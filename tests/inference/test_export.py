@@ -225,9 +225,8 @@ def test_data_that_do_not_fit_the_model(
         export(other, tmp_path / "a")
     said = "is not as it was in training"
     grown = with_meta(checkpoint, tmp_path, lambda meta: meta.update(manifest_sha256="0" * 64))
-    export(
-        grown, tmp_path / "b", data_dir=phantom_dir
-    )  # a source was added: those of training are the same
+    # As after another source was added: those of training are the same.
+    export(grown, tmp_path / "b", data_dir=phantom_dir)
     assert said not in capsys.readouterr().out
     changed = dict.fromkeys(("phantom_brats", "phantom_kaggle"), "0" * 64)
     moved = with_meta(
