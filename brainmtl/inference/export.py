@@ -87,16 +87,15 @@ def export(
         if onnx:
             config["onnx"] = _write_onnx(folder, model)
         if int8:
-            options = {"batch_size": batch_size, "progress": progress}
-            found = add_int8(folder, model, data, meta, point, detector, **options)
+            found = add_int8(
+                folder, model, data, meta, point, detector, batch_size=batch_size, progress=progress
+            )
             config["onnx"]["int8"] = {"calibration_images": found.calibration_images}
             price = found.price
-            if found.detector is not None:
-                _write_detector(folder / model_folder.OOD_INT8, found.detector)
+            _write_detector(folder / model_folder.OOD_INT8, found.detector)
         write_json(folder / model_folder.CONFIG, config)
         _write_weights(folder, model)
-        if detector is not None:
-            _write_detector(folder / model_folder.OOD, detector)
+        _write_detector(folder / model_folder.OOD, detector)
         write_json(folder / model_folder.OPERATING_POINT, point.to_dict())
         _write_card(folder, ckpt, digest, meta, point, price)
         model_folder.seal(folder)
@@ -190,10 +189,11 @@ def _write_weights(folder: Path, model: MultiTaskModel) -> None:
     (folder / model_folder.WEIGHTS).write_bytes(safetensors.torch.save(state))
 
 
-def _write_detector(path: Path, detector: OodDetector) -> None:
+def _write_detector(path: Path, detector: OodDetector | None) -> None:
     import safetensors.numpy
 
-    path.write_bytes(safetensors.numpy.save(detector.to_arrays()))
+    if detector is not None:
+        path.write_bytes(safetensors.numpy.save(detector.to_arrays()))
 
 
 def _write_card(

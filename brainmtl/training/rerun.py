@@ -31,7 +31,7 @@ from brainmtl.training.run_record import (
 from brainmtl.training.status import read_status
 
 ONE_RUN_ONLY = ("sweep", "launcher")  # groups that make many runs, and none of their settings
-WORDS = ("true", "false", "null", "none")
+NO = ("false", "null", "none")  # what leaves an option out, as Hydra reads it
 Words = list[str]
 
 
@@ -45,22 +45,21 @@ def expand(words: Sequence[str]) -> Words:
     # Flags first: after them and between options, argparse would not take what is added here.
     words.sort(key=lambda word: word not in MULTIRUN_FLAGS)
     words, origin = _take(words, "from_run")
-    if origin not in (None, "null", "none", "false"):
+    if origin is not None:
         words = _repeat(Path(origin), words)
-    if resume in (None, "null", "none", "false"):
+    if resume is None:
         return words
-    return _resume(words, None if resume == "true" else Path(resume))
+    return _resume(words, None if resume.lower() == "true" else Path(resume))
 
 
 def _take(words: Words, name: str) -> tuple[Words, str | None]:
-    """(the other words, value of the last ``name=value``)."""
+    """(the other words, value of the last ``name=value``); of false and null, None."""
     value = None
     for word in words:
         if match := re.fullmatch(rf"\+{{0,2}}{name}=(.*)", word, re.DOTALL):
             value = match[1].strip("'\"")
-            value = (
-                value.lower() if value.lower() in WORDS else value
-            )  # as Hydra reads True and NULL
+            if value.lower() in NO:
+                value = None
     return [word for word in words if not re.match(rf"\+{{0,2}}{name}=", word)], value
 
 
