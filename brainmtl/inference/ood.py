@@ -49,7 +49,10 @@ def pool(features: Sequence[Tensor], images: np.ndarray) -> np.ndarray:
     pooled = []
     for level in features[:-1]:
         level = level.float()
-        pooled += [level.mean(dim=(2, 3)), level.std(dim=(2, 3), correction=0)]
+        mean = level.mean(dim=(2, 3), keepdim=True)
+        # Tensor.std() takes eleven times as long on a CPU, a third of the encoder's own time.
+        variance = (level - mean).square_().mean(dim=(2, 3))
+        pooled += [mean[:, :, 0, 0], variance.sqrt_()]
     levels = torch.cat(pooled, dim=1).clamp(min=0).sqrt().double().cpu().numpy()
     return np.concatenate([levels, [image_statistics(image) for image in images]], axis=1)
 
