@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,28 +28,39 @@ SPACING_TOLERANCE = 0.1
 ANGLE_TOLERANCE = 1e-3  # of direction cosines
 
 
-def read_series(folder: Path) -> VolumeInput:
-    """Read the one series of single-frame MR images below ``folder``.
+class Series(NamedTuple):
+    """A series by its SeriesInstanceUID, and what people call it: number and description."""
+
+    uid: str
+    name: str
+
+
+def series_of(path: Path) -> Series | None:
+    """The series of a DICOM file; None where it holds no image, or cannot be read that far."""
+    tags = ["SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Rows"]
+    try:
+        import pydicom
+
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        return Series(_uid(dataset), _name(dataset)) if "Rows" in dataset else None
+    except Exception:  # pydicom has many; read_series() says what is wrong
+        return None
+
+
+def read_series(folder: Path, series: str | None = None) -> VolumeInput:
+    """Read the one series of single-frame MR images below ``folder``, or the one of several with the
+    SeriesInstanceUID ``series``.
 
     Voxels are (columns, rows, slices), float32, with rescale slope and intercept applied.
 
     Raises:
-        InputError: with ``reason`` not_found, not_dicom, several_series (the message names them),
+        InputError: with ``reason`` not_found, not_dicom (also: no such series), several_series (the
+            message names them),
             too_large, not_a_volume (other geometry per slice, uneven spacing), format_not_allowed
             (multi-frame, colour, a compression without decoder), truncated or not_finite.
         ConfigError: pydicom is not installed.
     """
-    files = _headers(folder)
-    series = defaultdict(list)
-    for path, dataset in files:
-        series[str(dataset.get("SeriesInstanceUID", ""))].append((path, dataset))
-    if len(series) > 1:
-        raise InputError(
-            "several_series",
-            f"{folder} holds {len(series)} series ({'; '.join(map(_name, series.values()))}): give the "
-            "folder of one of them",
-        )
-    slices = _sorted(folder, files)
+    slices = _sorted(folder, _one_series(folder, _headers(folder), series))
     planes, digest = [], hashlib.sha256()
     for path, _ in slices:
         data = path.read_bytes()
@@ -63,6 +74,27 @@ def read_series(folder: Path) -> VolumeInput:
         array = array.max() - array
     return VolumeInput(
         array, _affine(headers), digest.hexdigest(), str(folder), _other_modality(headers[0])
+    )
+
+
+def _one_series(
+    folder: Path, files: list[tuple[Path, Dataset]], wanted: str | None
+) -> list[tuple[Path, Dataset]]:
+    found = defaultdict(list)
+    for path, dataset in files:
+        found[_uid(dataset)].append((path, dataset))
+    if wanted is None and len(found) == 1:
+        return files
+    if wanted in found:
+        return found[wanted]
+    held = "; ".join(
+        f"{_name(own[0][1])}, {len(own)} images, series={uid!r}" for uid, own in found.items()
+    )
+    if wanted is not None:
+        raise InputError("not_dicom", f"{folder} holds no series {wanted!r}, but {held}")
+    raise InputError(
+        "several_series",
+        f"{folder} holds {len(found)} series ({held}): name one of them by series=, or give its folder",
     )
 
 
@@ -108,10 +140,13 @@ def _should_be_image(dataset: Dataset) -> bool:
     return kind is None or "Image Storage" in kind.name
 
 
-def _name(series: list[tuple[Path, Any]]) -> str:
-    first = series[0][1]
-    number, text = first.get("SeriesNumber", "?"), first.get("SeriesDescription", "no description")
-    return f"{number}: {text}, {len(series)} images"
+def _uid(dataset: Dataset) -> str:
+    return str(dataset.get("SeriesInstanceUID", ""))
+
+
+def _name(dataset: Dataset) -> str:
+    number = dataset.get("SeriesNumber", "?")
+    return f"{number}: {dataset.get('SeriesDescription', 'no description')}"
 
 
 def _sorted(folder: Path, files: list[tuple[Path, Dataset]]) -> list[tuple[Path, Dataset]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
 from brainmtl.errors import BrainMTLError, DataError
 from brainmtl.files import atomic_path
-from brainmtl.inference.dicom import is_dicom
+from brainmtl.inference.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
 from brainmtl.inference.results import (
     Failure,
@@ -38,12 +38,16 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Item:
-    """One input: a picture, a NIfTI file, or the folder of a DICOM series; ``id`` names its outputs."""
+    """One input: a picture, a NIfTI file, or a DICOM series; ``id`` names its outputs.
+
+    Of a series, ``path`` is the folder and ``series`` its UID (None: the only one there).
+    """
 
     path: Path
     name: str
     id: str
     kind: str
+    series: str | None = None
 
 
 def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item], int]:
@@ -61,6 +65,7 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
     if not source.is_dir():
         raise DataError(f"input={source} does not exist: give a picture, a NIfTI file or a folder")
     kinds: dict[Path, str] = {}
+    folders: dict[Path, set[Series | None]] = {}
     ignored = 0
     results = None if leave_out is None else leave_out.resolve()
     for path in walk_files(source):
@@ -73,14 +78,28 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
         elif path.name.upper() == "DICOMDIR":  # the table of contents of a CD
             ignored += 1
         elif is_dicom(path):
-            kinds[path.parent] = DICOM
+            folders.setdefault(path.parent, set()).add(series_of(path))
         else:
             ignored += 1
-    if not kinds:
+    if not kinds and not folders:
         raise DataError(f"input={source} holds no pictures, NIfTI files or DICOM series")
-    names = {path: path.relative_to(source) for path in kinds}
-    ids = unique_ids((path, _stem(name) or source.name) for path, name in names.items())
-    return [Item(path, str(names[path]), ids[path], kinds[path]) for path in sorted(kinds)], ignored
+    found = [Item(path, str(path.relative_to(source)), "", kind) for path, kind in kinds.items()]
+    for folder, held in folders.items():
+        found += _series_items(folder, str(folder.relative_to(source)), held)
+    wanted = {item.path / (item.series or ""): item for item in found}
+    ids = unique_ids((key, _stem(Path(one.name)) or source.name) for key, one in wanted.items())
+    return [replace(wanted[key], id=ids[key]) for key in sorted(wanted)], ignored
+
+
+def _series_items(folder: Path, name: str, held: set[Series | None]) -> Iterator[Item]:
+    """One of each series that the folder's own files belong to."""
+    series = {one.uid: one for one in held if one is not None and one.uid}
+    if not series or any(one is not None and not one.uid for one in held):
+        yield Item(folder, name, "", DICOM)  # reading it says what is wrong
+        return
+    for uid, one in series.items():
+        several = f"{folder.name if name == '.' else name} ({one.name})"
+        yield Item(folder, name if len(series) == 1 else several, "", DICOM, uid)
 
 
 def _stem(name: Path) -> str:
@@ -142,9 +161,10 @@ def _predict(
         paths = [item.path for item in group]
         return predictor.predict_batch(paths, include_gradcam=gradcam, **options)
     item = group[0]
-    predict = predictor.predict_volume if item.kind == VOLUME else predictor.predict_dicom
     try:
-        return [predict(item.path, **options)]
+        if item.kind == DICOM:
+            return [predictor.predict_dicom(item.path, series=item.series, **options)]
+        return [predictor.predict_volume(item.path, **options)]
     except BrainMTLError as error:
         return [Failure(item.name, error)]
 

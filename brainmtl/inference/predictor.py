@@ -200,22 +200,24 @@ class MultiTaskPredictor:
         self,
         folder: str | Path,
         *,
+        series: str | None = None,
         seg_gate: float | None = None,
         cls_threshold: float | None = None,
     ) -> VolumeResult:
-        """What the model says of the one DICOM series in ``folder``.
+        """What the model says of the one DICOM series in ``folder``, or of that with the
+        SeriesInstanceUID ``series``.
 
         The mask lies on the grid (columns, rows, slices) of the series, ``affine`` says where.
 
         Raises:
-            InputError: no series, several, or one that is no regular volume.
+            InputError: no series, several and none named, or one that is no regular volume.
             ConfigError: pydicom is not installed.
         """
         from brainmtl.inference.dicom import read_series
         from brainmtl.inference.volumes import predict_volume
 
         point = self._point(seg_gate, cls_threshold)
-        return predict_volume(self._served, lambda: read_series(Path(folder)), point)
+        return predict_volume(self._served, lambda: read_series(Path(folder), series), point)
 
     def _point(self, seg_gate: float | None, cls_threshold: float | None) -> OperatingPoint:
         changes: dict[str, Any] = {"seg_gate": seg_gate, "threshold": cls_threshold}

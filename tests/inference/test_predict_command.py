@@ -153,28 +153,6 @@ def test_one_file(mixed: Path, tiny_dir: Path, tmp_path: Path) -> None:
     assert (tmp_path / line["mask"]).name == "volume.nii.gz"
 
 
-def test_a_folder_of_dicom_files_is_one_input(tiny_dir: Path, tmp_path: Path) -> None:
-    from test_dicom import AFFINE, small, write_series
-
-    for name in ("series a", "series b"):
-        write_series(tmp_path / "in" / name, small(), AFFINE)
-    items, ignored = find_items(tmp_path / "in")
-    assert [(item.name, item.kind, item.id) for item in items] == [
-        ("series a", "dicom", "series-a"),
-        ("series b", "dicom", "series-b"),
-    ]
-    assert ignored == 0
-    lines = predict(options(tmp_path / "in", tmp_path / "out", tiny_dir))
-    assert [line["status"] for line in lines] == ["ok", "ok"]
-    assert nib.load(tmp_path / "out" / lines[0]["mask"]).shape == (40, 36, 5)
-    (item,), _ = find_items(tmp_path / "in" / "series a")
-    assert item.kind == "dicom" and item.id == "series-a"
-    contents = (tmp_path / "in" / "series a").iterdir()
-    (tmp_path / "in" / "DICOMDIR").write_bytes(next(contents).read_bytes())  # as every CD has it
-    again, ignored = find_items(tmp_path / "in")
-    assert again == items and ignored == 1
-
-
 def test_results_of_an_earlier_run_are_no_inputs_however_the_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
