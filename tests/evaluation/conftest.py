@@ -1,4 +1,4 @@
-"""One tiny prepared folder, one checkpoint and one evaluation, shared by the tests of this room."""
+"""Tiny prepared folders, a checkpoint and evaluations of several kinds for the tests of this room."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # `import tiny`, with or without packages in tests/
 
 import tiny
+from compared import data, write_evaluation
+from crossvalidated import QUICK, write_run
 
+from brainmtl.data.manifest import read_manifest, write_manifest
 from brainmtl.models import MultiTaskModel
 
 
@@ -40,3 +43,39 @@ def evaluation(checkpoint: Path, data_dir: Path) -> dict[str, Any]:
 
     options = {"save_masks": True, "progress": False, "batch_size": 4}
     return evaluate(checkpoint, data_dir, sections=(), resamples=200, **options)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny folder with groups dealt to three folds; its only LGG patient is in fold 0."""
+    data_dir = tiny.write_folder(tmp_path_factory.mktemp("folds"))
+    frame = read_manifest(data_dir)
+    for source in frame["source"].unique():
+        own = frame["source"] == source
+        codes = frame.loc[own, "group"].astype(str).factorize(sort=True)[0]
+        frame.loc[own, "fold"] = (codes % 3).astype("int16")
+    write_manifest(data_dir, frame[frame["source"] != "lgg"])
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def merged(folder: Path, model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    from brainmtl.evaluation.crossval.run import cross_validate
+
+    root = write_run(folder, tmp_path_factory.mktemp("cv"), model, (0, 1, 2))
+    return cross_validate(root, **QUICK | {"figures": True, "sections": ("shortcuts",)})
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A curriculum: the head learns in cls_head, and joint training betters both tasks."""
+    stages = {
+        "joint": (1.4, 2.0, "decoder head"),
+        "cls_head": (0.6, 1.0, "decoder head"),
+        "seg_warmup": (0.6, 0.1, "decoder"),
+    }
+    for stage, (seg, cls, trained) in stages.items():
+        folder = tmp_path / "run" / stage
+        (folder / "checkpoints").mkdir(parents=True)
+        write_evaluation(folder / "evaluation_test", stage, *data(seg, cls), trained)
+    return tmp_path / "run"

@@ -264,3 +264,12 @@ def run(result: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "remarks": ["The data folder is not the one of training."],
         "folds": None,
     } | changes
+
+
+def no_segmentation(values: dict[str, Any]) -> None:
+    values |= {"segmentation": None, "patient": None, "literature": None}
+
+
+def merged(values: dict[str, Any]) -> None:
+    values["classification"]["threshold"] = None
+    values["patient"] |= {"limit": None, "unit": None}

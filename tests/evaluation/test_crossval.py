@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import tiny
+from crossvalidated import QUICK, write_run
 from support import compose
 
 from brainmtl.data.manifest import read_manifest, source_hashes, write_manifest
@@ -19,49 +20,7 @@ from brainmtl.evaluation.crossval.repeats import summarise_repeats
 from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
-from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
-from brainmtl.files import sha256, write_json
-
-QUICK = {"sections": (), "resamples": 100, "progress": False, "figures": False}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny folder with groups dealt to three folds; its only LGG patient is in fold 0."""
-    data_dir = tiny.write_folder(tmp_path_factory.mktemp("folds"))
-    frame = read_manifest(data_dir)
-    for source in frame["source"].unique():
-        own = frame["source"] == source
-        codes = frame.loc[own, "group"].astype(str).factorize(sort=True)[0]
-        frame.loc[own, "fold"] = (codes % 3).astype("int16")
-    write_manifest(data_dir, frame[frame["source"] != "lgg"])
-    return data_dir
-
-
-def write_run(folder: Path, root: Path, model: Any, folds: tuple[int, ...], **data: Any) -> Path:
-    for fold in folds:
-        config = {
-            "model": tiny.MODEL,
-            "stage": {"name": "joint"},
-            "data": {"fold": fold, "data_dir": str(folder), **data},
-        }
-        stage = root / str(fold) / "joint"
-        tiny.write_checkpoint(
-            stage / "checkpoints/best.ckpt",
-            model,
-            folder,
-            config=config,
-            sources=["kaggle", "phantom_brats"],
-        )
-        write_json(stage / "stage.json", {})
-    return root
-
-
-@pytest.fixture(scope="module")
-def merged(folder: Path, model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = write_run(folder, tmp_path_factory.mktemp("cv"), model, (0, 1, 2))
-    return cross_validate(root, **QUICK | {"figures": True, "sections": ("shortcuts",)})
 
 
 def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
@@ -102,14 +61,6 @@ def test_report_says_that_it_is_a_cross_validation_and_shows_cases(merged: dict[
     assert (merged["out_dir"] / "figures/cases_phantom_brats.png").is_file()
     section = json.loads((merged["out_dir"] / "shortcuts.json").read_text(encoding="utf-8"))
     assert section["baselines"]["sources"]["kaggle"]["n"] == 12
-
-
-def test_a_second_run_reuses_the_folds(
-    merged: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    again = cross_validate(merged["out_dir"].parent, **QUICK | {"out_dir": folder / "again"})
-    assert "best.ckpt" not in capsys.readouterr().out
-    assert again["metrics"] == merged["metrics"]
 
 
 def test_missing_folds_are_named(folder: Path, model: Any, tmp_path: Path) -> None:
@@ -191,65 +142,6 @@ def test_a_source_that_was_added_later_leaves_the_fold_and_the_validation_as_the
     write_manifest(data_dir, pd.concat([trained_on, frame[frame["source"] == "kaggle"]]))
     with pytest.raises(BrainMTLError, match="has changed since this checkpoint was trained on it"):
         evaluate(path, data_dir, **QUICK)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"cls_threshold": 0.9},
-        {"seg_gate": 0.1},
-        {"seg_threshold": 0.4},
-        {"tta": {"mode": "flip"}},
-        {"postprocess": {"fill_holes": True}},
-        {"operating_point": "fit"},
-        {"resamples": 101},
-        {"seed": 5},
-        {"save_masks": True},
-        {"bf16": True},
-        {"sections": ("robustness",)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_other_options_are_another_evaluation(
-    change: dict[str, Any], folder: Path, model: Any, merged: dict[str, Any]
-) -> None:
-    stage = merged["out_dir"].parent / "0/joint"
-    arguments = (stage / "evaluation_test", sha256(stage / "checkpoints/best.ckpt"), folder)
-    made = QUICK | {"figures": True, "sections": ("shortcuts",)}
-    for less in ({}, {"figures": False}, {"sections": ()}, {"postprocess": {"fill_holes": None}}):
-        assert finished_evaluation(*arguments, "test", made | less) is not None
-    assert finished_evaluation(*arguments, "test", made | change) is None
-    assert finished_evaluation(*arguments, "val", made) is None
-
-
-def test_an_evaluation_of_some_sources_is_not_taken_for_one_of_all(
-    folder: Path, model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = write_run(folder, tmp_path, model, (0, 1, 2))
-    evaluate(root / "0/joint/checkpoints/best.ckpt", folder, sources=["phantom_brats"], **QUICK)
-    merged = cross_validate(root, **QUICK)
-    assert "fold 0: " in capsys.readouterr().out
-    rows = read_lines(merged["out_dir"] / "predictions.csv")
-    assert {row["source"] for row in rows if row["fold"] == 0} == {"kaggle", "phantom_brats"}
-
-
-def test_sections_of_an_older_evaluation_do_not_stay(
-    folder: Path, model: Any, tmp_path: Path
-) -> None:
-    root = write_run(folder, tmp_path, model, (0,))
-    path, out = root / "0/joint/checkpoints/best.ckpt", root / "0/joint/evaluation_test"
-    evaluate(path, folder, **QUICK | {"sections": ("shortcuts",)})
-    assert (out / "shortcuts.json").is_file()
-    evaluate(path, folder, **QUICK)
-    assert not (out / "shortcuts.json").exists()
-
-
-def test_a_gate_that_was_fitted_stays(folder: Path, model: Any, tmp_path: Path) -> None:
-    path = write_run(folder, tmp_path, model, (0,)) / "0/joint/checkpoints/best.ckpt"
-    evaluate(path, folder, seg_gate=0.2, operating_point="fit", **QUICK)
-    found = evaluate(path, folder, **QUICK)["run"]["operating_point"]
-    assert found["seg_gate"] == 0.2
-    assert not any("Set by hand" in remark for remark in found["remarks"])
 
 
 def test_the_command_in_the_report_gives_the_same_figures_again(

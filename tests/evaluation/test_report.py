@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import report_inputs as inputs
 import simulated
+from report_inputs import merged, no_segmentation
+from report_pages import Page, leaves, plain, texts, written
 
 from brainmtl.data.manifest import display_name
 from brainmtl.errors import DataError
@@ -20,97 +18,6 @@ from brainmtl.evaluation.report.text import number
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.inference.bands import load_bands
-
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-# Shown with other decimals, or as part of a sentence.
-OTHERWISE = {"low", "high", "threshold", "tolerance", "mean_predicted_pixels", "limit"}
-
-
-class Page(HTMLParser):
-    """Tags must be closed in order; collects what a page refers to, its tags and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.ids: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self.rows: list[int] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        found = dict(attrs)
-        self.references += [str(found[key]) for key in ("src", "href") if key in found]
-        self.ids += [str(found["id"])] if "id" in found else []
-        if tag == "img":
-            assert found["alt"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID
-        self.handle_starttag(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-
-def written(folder: Path, result: dict[str, Any], **given: Any) -> tuple[dict[str, Any], str, Page]:
-    """(report.json, report.md, the parsed report.html) of a report on ``result``."""
-    lines = {
-        "rows": [row for source in result for row in inputs.rows(source)],
-        "cases": [case for source in result for case in inputs.cases(source)],
-        "pictures": {},
-        "sections": [],
-        "bands": load_bands(),
-        "run": inputs.run(result),
-    } | given
-    paths = write_report(folder, result, lines.pop("run"), *lines.values())
-    markdown = paths["markdown"].read_text(encoding="utf-8")
-    page = Page(paths["html"].read_text(encoding="utf-8"))
-    return json.loads(paths["json"].read_text(encoding="utf-8")), markdown, page
-
-
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            if key not in OTHERWISE or path.startswith("intervals"):
-                yield from leaves(value, f"{path}.{key}".lstrip("."))
-    elif isinstance(tree, list):
-        for k, value in enumerate(tree):
-            yield from leaves(value, f"{path}.{k}")
-    elif isinstance(tree, float):
-        yield path, tree
-
-
-def texts(report: dict[str, Any]) -> Iterator[str]:
-    """Every text of report.json that a reader should see."""
-    yield from (report["title"], report["notice"], *report["alerts"], *report["findings"])
-    yield from report["remarks"]
-    for block in [*report["opening"], *(b for c in report["chapters"] for b in c["blocks"])]:
-        if block["kind"] == "table":
-            yield from (column["title"] for column in block["columns"])
-            yield from (cell for row in block["rows"] for cell in row)
-            yield block["note"]
-        elif block["kind"] == "bullets":
-            yield from block["items"]
-        elif block["kind"] == "figures":
-            yield from (picture["caption"] for picture in block["pictures"])
-        else:
-            yield block["text"]
-
-
-def plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text.replace("\N{NO-BREAK SPACE}", " "))
 
 
 def test_every_figure_of_the_metrics_is_printed(tmp_path: Path) -> None:
@@ -154,81 +61,6 @@ def test_page_stands_alone(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?://", (tmp_path / "report.html").read_text())
     linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", markdown)
     assert len(linked) == 6 and all((tmp_path / target).is_file() for target in linked)
-
-
-def no_classification(values: dict[str, Any]) -> None:
-    values |= {"classification": None, "uncalibrated": None}
-
-
-def no_segmentation(values: dict[str, Any]) -> None:
-    values |= {"segmentation": None, "patient": None, "literature": None}
-
-
-def one_class(values: dict[str, Any]) -> None:
-    undefined = ("specificity", "balanced_accuracy", "roc_auc", "pr_auc", "mcc")
-    for part in ("classification", "uncalibrated"):
-        values[part] |= dict.fromkeys(undefined) | {"n_negative": 0}
-        for key in ("sensitivity_at_specificity", "specificity_at_sensitivity"):
-            nothing = dict.fromkeys(("value", "threshold", "counts"))
-            values[part][key] = dict.fromkeys(("0.90", "0.95"), nothing)
-
-
-def one_patient(values: dict[str, Any]) -> None:
-    note = {"low": None, "high": None, "n": 1, "note": "one patient: no interval"}
-    values["intervals"] = dict.fromkeys(values["intervals"], note)
-    patients = values["segmentation"]["per_patient"]
-    patients |= {key: None for key in patients if key.endswith("_sd")} | {"bland_altman": None}
-
-
-def no_healthy(values: dict[str, Any]) -> None:
-    values["patient"] |= {"n_negative": 0, "specificity": None}
-
-
-def no_tumour(values: dict[str, Any]) -> None:
-    segmentation = values["segmentation"]
-    for part in (segmentation, segmentation["per_patient"]):
-        for key, value in part.items():
-            if isinstance(value, float) and key not in ("threshold", "tolerance"):
-                part[key] = None
-    segmentation["per_patient"] |= {"bland_altman": None, "tolerance": None, "distance_unit": None}
-
-
-def uncalibrated(values: dict[str, Any]) -> None:
-    values["uncalibrated"] = None
-
-
-def merged(values: dict[str, Any]) -> None:
-    values["classification"]["threshold"] = None
-    values["patient"] |= {"limit": None, "unit": None}
-
-
-DEGENERATE = {
-    no_classification: "No image of this source and split has a label",
-    no_segmentation: "No image of this source has a reference mask",
-    one_class: "only one class is present",
-    one_patient: "one patient: no interval",
-    no_healthy: "no healthy patients",
-    no_tumour: "Dice | n/d",
-    uncalibrated: "No calibration was fitted",
-    merged: "the threshold of its fold",
-}
-
-
-@pytest.mark.parametrize("change", DEGENERATE, ids=lambda change: change.__name__)
-def test_undefined_figures(change: Any, tmp_path: Path) -> None:
-    values = inputs.source_values(inputs.Figures())
-    change(values)
-    groups = 1 if change is one_patient else 8
-    labelled = {no_classification: {-1}, one_class: {1, -1}}.get(change, {-1, 0, 1})
-    rows = [row for row in inputs.rows("brats", groups=groups) if row["cls"] in labelled]
-    cases = [] if change is no_segmentation else inputs.cases("brats", groups=groups)
-    if change is no_tumour:
-        cases = [case | {"dice": None, "gated_dice": None} for case in cases]
-    _, markdown, page = written(tmp_path, {"brats": values}, rows=rows, cases=cases)
-    assert DEGENERATE[change] in markdown
-    assert ("only 1 patient." in markdown) == (change is one_patient)
-    assert not re.search(r"\b(None|nan|null|inf)\b", markdown)
-    assert not re.search(r"\b(None|nan|null|inf)\b", page.text)
 
 
 def test_folds_have_a_column_each(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
-"""Models exported once per session: a tiny one in a second, and one that has seen the phantom."""
+"""Models exported once per session: a tiny one in a second, and one that has seen the phantom; its pictures."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tiny`
 
 import quick_model
 import tiny
 
+from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.files import sha256
 from brainmtl.inference.operating_point import OperatingPoint, write_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
@@ -73,3 +76,41 @@ def predictor(model_dir: Path) -> MultiTaskPredictor:
 def raw_dir(phantom_dir: Path) -> Path:
     """The phantom as published: brats/<case>/<case>_flair.nii.gz, kaggle/{yes,no}/*.jpg."""
     return phantom_dir.parent / "raw"
+
+
+@pytest.fixture(scope="session")
+def photos(
+    raw_dir: Path,
+    phantom_dir: Path,
+    predictor: MultiTaskPredictor,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[Path]:
+    """Photographs of the test split as their files, and slices of its volumes as PNG."""
+    rows = quick_model.rows_of(phantom_dir, "test", "phantom_kaggle")
+    names = {path.stem: path for path in raw_dir.glob("kaggle/*/*") if path.is_file()}
+    found = [
+        next(names[n] for n in names if case.endswith(n)) for case in rows["case_id"].astype(str)
+    ]
+    folder = tmp_path_factory.mktemp("slices")
+    cases = (
+        quick_model.rows_of(phantom_dir, "test", "phantom_brats")["case_id"].astype(str).unique()
+    )
+    for case in cases:
+        volume = oriented_case(
+            [read_nifti(next(raw_dir.glob(f"brats/{case}/*flair*")))], None
+        ).image[0]
+        brain = np.flatnonzero((volume > 0).mean(axis=(0, 1)) > 0.2)
+        for k in brain[:: len(brain) // 5]:
+            found.append(folder / f"{case}_{k}.png")
+            plane = 255 * volume[:, :, k] / volume.max()
+            Image.fromarray(plane.astype(np.uint8)).save(found[-1])
+    # The check for unlike images, fitted on a handful of phantoms, refuses some slices of others.
+    judged = [path for path in found if not predictor.predict_image(path).abstained]
+    assert len(judged) >= 17, "more than the network takes at once"
+    return judged
+
+
+@pytest.fixture
+def own(model_dir: Path) -> MultiTaskPredictor:
+    """A predictor of its own, whose modules a test may wrap."""
+    return MultiTaskPredictor.from_folder(model_dir, device="cpu")

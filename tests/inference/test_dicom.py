@@ -202,7 +202,7 @@ def test_several_series_are_named(tmp_path: Path) -> None:
     uid = str(pydicom.dcmread(tmp_path / "b" / "IM0000").SeriesInstanceUID)
     assert uid in str(caught.value)
     assert read_series(tmp_path, uid).array.shape == (40, 36, 3)
-    with pytest.raises(InputError, match="holds no series '1.2', but 4: t2 flair") as caught:
+    with pytest.raises(InputError, match=r"holds no series '1\.2', but 4: t2 flair") as caught:
         read_series(tmp_path, "1.2")
     assert caught.value.reason == "not_dicom"
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,89 +11,24 @@ import pytest
 import quick_model
 import torch
 from PIL import Image
+from predicting import count_calls, head, with_point
 from scipy.special import expit, logit
 from torch.nn import functional as F
 
 from brainmtl.data.geometry import frame_geometry
 from brainmtl.data.preprocess import load_and_preprocess_image
 from brainmtl.data.samples import read_sample
-from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import forward
 from brainmtl.inference import calibration
-from brainmtl.inference.gradcam import head_mask, layercam
-from brainmtl.inference.images import HEAT_LIMIT, predict_jobs, read_job
-from brainmtl.inference.model_folder import read_model_folder
+from brainmtl.inference.gradcam import layercam
+from brainmtl.inference.images import read_job
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import PostprocessOptions
-from brainmtl.inference.predictor import MultiTaskPredictor, _standing_warnings
-from brainmtl.inference.results import Failure, ImageResult, InputError
+from brainmtl.inference.predictor import MultiTaskPredictor
+from brainmtl.inference.results import Failure, ImageResult
 
 HOT = calibration.TEMPERATURE_RANGE[1]  # takes P close to 0.5
-
-
-@pytest.fixture(scope="module")
-def photos(
-    raw_dir: Path,
-    phantom_dir: Path,
-    predictor: MultiTaskPredictor,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[Path]:
-    """Photographs of the test split as their files, and slices of its volumes as PNG."""
-    rows = quick_model.rows_of(phantom_dir, "test", "phantom_kaggle")
-    names = {path.stem: path for path in raw_dir.glob("kaggle/*/*") if path.is_file()}
-    found = [
-        next(names[n] for n in names if case.endswith(n)) for case in rows["case_id"].astype(str)
-    ]
-    folder = tmp_path_factory.mktemp("slices")
-    cases = (
-        quick_model.rows_of(phantom_dir, "test", "phantom_brats")["case_id"].astype(str).unique()
-    )
-    for case in cases:
-        volume = oriented_case(
-            [read_nifti(next(raw_dir.glob(f"brats/{case}/*flair*")))], None
-        ).image[0]
-        brain = np.flatnonzero((volume > 0).mean(axis=(0, 1)) > 0.2)
-        for k in brain[:: len(brain) // 5]:
-            found.append(folder / f"{case}_{k}.png")
-            plane = 255 * volume[:, :, k] / volume.max()
-            Image.fromarray(plane.astype(np.uint8)).save(found[-1])
-    # The check for unlike images, fitted on a handful of phantoms, refuses some slices of others.
-    judged = [path for path in found if not predictor.predict_image(path).abstained]
-    assert len(judged) >= 17, "more than the network takes at once"
-    return judged
-
-
-@pytest.fixture
-def own(model_dir: Path) -> MultiTaskPredictor:
-    """A predictor of its own, whose modules a test may wrap."""
-    return MultiTaskPredictor.from_folder(model_dir, device="cpu")
-
-
-def with_point(
-    predictor: MultiTaskPredictor, model_dir: Path, **changes: object
-) -> MultiTaskPredictor:
-    contents = read_model_folder(model_dir)
-    return MultiTaskPredictor(
-        replace(contents, operating_point=replace(contents.operating_point, **changes))
-    )
-
-
-def count_calls(predictor: MultiTaskPredictor, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Images that go through each part, and calls of it."""
-    counter: Counter[str] = Counter()
-    model = predictor._served.network.model
-    for name in ("encoder", "decoder", "head"):
-        part = getattr(model, name)
-        original = part.forward
-
-        def counting(x: object, name: str = name, original: object = original) -> object:
-            counter[f"{name} calls"] += 1
-            counter[f"{name} images"] += len(x[-1] if isinstance(x, list) else x)
-            return original(x)
-
-        monkeypatch.setattr(part, "forward", counting)
-    return counter
 
 
 def test_the_network_sees_what_prepare_stored(phantom_dir: Path, raw_dir: Path) -> None:
@@ -303,102 +236,6 @@ def test_masks_are_cleaned_as_the_operating_point_says(
     assert "The picture is called tumour, but the mask is empty." in found.warnings
 
 
-def head(size: tuple[int, int] = (200, 160)) -> np.ndarray:
-    rows, columns = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
-    noise = np.random.default_rng(0).normal(110, 12, size)
-    return ((rows**2 + columns**2 < 0.75) * noise).clip(0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("image", "code"),
-    [
-        (np.full((80, 80), 9, np.uint8), "blank"),
-        (head((60, 400)), "wrong_aspect"),
-        (
-            np.stack([head(), np.roll(head(), 50, 0), np.roll(head(), 50, 1)], -1),
-            "colour_photograph",
-        ),
-        (np.tile(np.arange(256) // 8 % 2 * 255, (256, 1)), "out_of_distribution"),
-        (np.where(np.hypot(*(np.indices((99, 99)) - 49)) < 30, 200, 0), "no_head"),
-    ],
-    ids=["blank", "strip", "colour", "stripes", "disc without content"],
-)
-def test_readable_pictures_that_are_no_head_are_not_judged(
-    predictor: MultiTaskPredictor, image: np.ndarray, code: str
-) -> None:
-    found = predictor.predict_image(image, include_gradcam=True, seg_gate=0.0)
-    assert found.abstained and found.reason_code == code and len(found.reason) > 20
-    nothing = (found.probability, found.raw_probability, found.label, found.band, found.gradcam)
-    assert nothing == (None,) * 5 and found.heat_outside_head is None
-    assert not found.segmentation.performed and found.segmentation.mask is None
-    assert found.original_size == image.shape[:2]
-    (batched,) = predictor.predict_batch([image], seg_gate=0.0)
-    assert batched.abstained and batched.reason_code == code
-
-
-def test_unreadable_pictures_are_errors(predictor: MultiTaskPredictor) -> None:
-    for image, reason in ((b"GIF89a", "truncated"), (np.zeros((8, 8)), "too_small")):
-        with pytest.raises(InputError) as caught:
-            predictor.predict_image(image)
-        assert caught.value.reason == reason
-
-
-def test_warnings_that_hold_for_every_answer(
-    predictor: MultiTaskPredictor, tiny_dir: Path, photos: list[Path]
-) -> None:
-    tiny = MultiTaskPredictor.from_folder(tiny_dir, device="cpu")
-    bare = " ".join(tiny.predict_image(photos[0]).warnings)
-    assert "trained on synthetic images" in bare and "not fitted" in bare
-    assert "no check for images that are unlike" in bare
-    result = tiny.predict_image(photos[0])
-    assert result.ood_score is None and result.ood_threshold is None
-    mixed = _standing_warnings(replace(tiny.info, training_sources=("brats", "phantom_brats")))
-    assert "Synthetic images were among those that the model was trained on." in mixed
-    assert "say nothing of patients" not in " ".join(mixed)
-    full = predictor.predict_image(photos[0])
-    assert "not fitted" not in " ".join(full.warnings)
-    assert 0 < full.ood_score <= full.ood_threshold
-
-
-def test_a_mask_without_the_label_is_explained(
-    predictor: MultiTaskPredictor, photos: list[Path]
-) -> None:
-    path = max(photos, key=lambda p: predictor.predict_image(p, seg_gate=0).segmentation.area_px)
-    found = predictor.predict_image(path, seg_gate=0.0, cls_threshold=1 - 1e-9)
-    assert found.label == "no tumour" and found.segmentation.area_px > 0
-    assert any("although the picture is not called tumour" in text for text in found.warnings)
-
-
-@pytest.mark.parametrize("where", ["corner", "everywhere"])
-@pytest.mark.parametrize("called", [True, False])
-def test_heat_that_tells_nothing_of_the_brain_is_a_warning(
-    own: MultiTaskPredictor, photos: list[Path], where: str, called: bool
-) -> None:
-    network = own._served.network
-    heat = np.ones((1, 256, 256), np.float32)
-    if where == "corner":
-        heat[0, 6:], heat[0, :, 6:] = 0.0, 0.0  # background in a framed head
-
-    class Heated:
-        model, runtime = network.model, network.runtime
-        encode, decode = staticmethod(network.encode), staticmethod(network.decode)
-
-        @staticmethod
-        def gradcam(encoded: object, chosen: object) -> np.ndarray:
-            return heat
-
-    served = replace(own._served, network=Heated())
-    point = replace(own.info.operating_point, seg_gate=0.0, threshold=1e-6 if called else 1 - 1e-9)
-    job = read_job(photos[0], point, include_gradcam=True)
-    (found,) = predict_jobs(served, [job])
-    outside = 1.0 if where == "corner" else 1 - head_mask(job.prepared.image).mean()
-    assert found.heat_outside_head == pytest.approx(outside)
-    told = " ".join(found.warnings)
-    words = f"{outside:.0%} of the heat map lies outside the head"
-    assert (words in told) is bool(called and outside > HEAT_LIMIT)
-    assert ("half of its heat is spread over 50% of the head" in told) is (where == "everywhere")
-
-
 @pytest.mark.parametrize("shape", [(300, 200), (40, 90), (256, 256), (512, 700)])
 def test_heat_returns_to_the_place_it_came_from(shape: tuple[int, int]) -> None:
     """A bump on the prepared grid lies where the same bump in the picture was prepared from."""
@@ -462,14 +299,6 @@ def test_info(predictor: MultiTaskPredictor, model_dir: Path) -> None:
     assert info.training_sources == ("phantom_brats", "phantom_kaggle")
     assert isinstance(info.operating_point, OperatingPoint) and info.operating_point.fitted
     assert len(info.weights_sha256) == 64 and info.card["medical_device"] is False
-
-
-def test_a_model_of_several_sequences_is_refused(model_dir: Path) -> None:
-    from brainmtl.models import create_multi_task_model
-
-    contents = replace(read_model_folder(model_dir), model=create_multi_task_model(4, 4, 2).eval())
-    with pytest.raises(ConfigError, match="takes 4 sequences"):
-        MultiTaskPredictor(contents)
 
 
 def test_importing_the_package_is_cheap() -> None:
