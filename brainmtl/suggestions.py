@@ -24,13 +24,13 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
     Hydra's to say.
     """
     changes = [change for change in map(_parse, arguments) if change is not None]
-    groups = [
-        c for c in changes if (conf_dir / c.key_or_group).is_dir() and not c.is_sweep_override()
-    ]
     GlobalHydra.instance().clear()  # a command that failed leaves its own behind
     try:
         with initialize_config_dir(str(conf_dir), version_base="1.3"):
-            cfg = compose(config_name, [c.input_line for c in groups])
+            bare = compose(config_name, return_hydra_config=True)
+            groups = set(bare.hydra.runtime.choices)  # that this command has, of all in conf/
+            chosen = [c for c in changes if c.key_or_group in groups and not c.is_sweep_override()]
+            cfg = compose(config_name, [c.input_line for c in chosen])
     except (HydraException, OmegaConfBaseException):
         return []
     names = list(_names(cfg))
@@ -43,7 +43,7 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
             or change.key_or_group in names
             or _is_section(cfg, change.key_or_group)
             or change.key_or_group.startswith("hydra")
-            or (conf_dir / change.key_or_group).is_dir()
+            or change.key_or_group in groups
         )
     ]
 

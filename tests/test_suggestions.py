@@ -28,6 +28,7 @@ from brainmtl.suggestions import suggest
         ("prepare", ["phantom.subject=3"], "did you mean phantom.subjects?"),
         ("evaluate", ["checkpoint=a"], "it has split, "),
         ("train", ["nowhere.near=1"], "--help lists all"),
+        ("predict", ["model=a/folder"], "did you mean model_dir?"),  # a group of train
     ],
 )
 def test_a_mistyped_option(command: str, arguments: list[str], meant: str) -> None:
