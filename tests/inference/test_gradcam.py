@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull, Delaunay
 from torch import nn
 from torch.nn import functional as F
 
+from brainmtl.data.geometry import frame_geometry
 from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
 from brainmtl.errors import ConfigError
 from brainmtl.inference.gradcam import head_mask, heat_shares, layercam, layercam_from_features
@@ -274,3 +275,24 @@ def test_head_mask_of_degenerate_images() -> None:
         line[0][tuple(np.transpose(pixels))] = 0.0
         np.testing.assert_array_equal(head_mask(line), line[0] == 0)
     assert head_mask(np.zeros((2, 32, 32), dtype=np.float32)).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (40, 90), (256, 256), (512, 700)])
+def test_heat_returns_to_the_place_it_came_from(shape: tuple[int, int]) -> None:
+    """A bump on the prepared grid lies where the same bump in the picture was prepared from."""
+    box = (shape[0] // 8, shape[0] * 7 // 8, shape[1] // 6, shape[1] * 5 // 6)
+    geometry = frame_geometry(shape, box)
+    rows, columns = np.indices((256, 256))
+    heat = np.exp(-((rows - 120) ** 2 + (columns - 140) ** 2) / 400).astype(np.float32)
+    plane = geometry.to_plane(heat)
+    assert plane.shape == shape and plane.min() >= 0 and plane.max() <= 1
+    # independently: a pixel of the picture sits at (its index - corner + 0.5) * scale - 0.5
+    corner = (geometry.crop[0] - geometry.padding[0], geometry.crop[2] - geometry.padding[2])
+    where = [
+        (np.arange(shape[axis]) - corner[axis] + 0.5) * geometry.scale[axis] for axis in (0, 1)
+    ]
+    grid = np.stack(np.meshgrid(where[1] / 128 - 1, where[0] / 128 - 1), axis=-1).astype(np.float32)
+    sampled = F.grid_sample(
+        torch.from_numpy(heat)[None, None], torch.from_numpy(grid)[None], align_corners=False
+    )[0, 0].numpy()
+    assert np.abs(plane - sampled).max() < 0.06
