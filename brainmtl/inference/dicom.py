@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,20 +48,21 @@ def series_of(path: Path) -> Series | None:
         return None
 
 
-def read_series(folder: Path, series: str | None = None) -> VolumeInput:
+def read_series(
+    folder: Path, series: str | None = None, files: Sequence[Path] | None = None
+) -> VolumeInput:
     """Read the one series of single-frame MR images below ``folder``, or the one of several with the
-    SeriesInstanceUID ``series``.
+    SeriesInstanceUID ``series``. With ``files`` no others are looked at.
 
     Voxels are (columns, rows, slices), float32, with rescale slope and intercept applied.
 
     Raises:
         InputError: with ``reason`` not_found, not_dicom (also: no such series), several_series (the
-            message names them),
-            too_large, not_a_volume (other geometry per slice, uneven spacing), format_not_allowed
+            message names them), too_large, not_a_volume (other geometry per slice, uneven spacing), format_not_allowed
             (multi-frame, colour, a compression without decoder), truncated or not_finite.
         ConfigError: pydicom is not installed.
     """
-    slices = _sorted(folder, _one_series(folder, _headers(folder), series))
+    slices = _sorted(folder, _one_series(folder, _headers(folder, files), series))
     planes, digest = [], hashlib.sha256()
     for path, _ in slices:
         data = path.read_bytes()
@@ -107,14 +109,16 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def _headers(folder: Path) -> list[tuple[Path, Dataset]]:
+def _headers(folder: Path, files: Sequence[Path] | None) -> list[tuple[Path, Dataset]]:
     try:
         import pydicom
     except ImportError as error:
         raise ConfigError("DICOM needs pydicom: pip install 'brainmtl[serve]'") from error
     if not folder.is_dir():
         raise InputError("not_found", f"{folder} does not exist or is no folder")
-    paths = [path for path in walk_files(folder) if is_dicom(path)]
+    paths = files
+    if paths is None:
+        paths = [path for path in walk_files(folder) if is_dicom(path)]
     if len(paths) > MAX_FILES:
         raise InputError("too_large", f"{folder} holds {len(paths)} files, more than {MAX_FILES}")
     found = []

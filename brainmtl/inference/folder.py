@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from brainmtl.inference.results import (
 if TYPE_CHECKING:
     from brainmtl.inference.predictor import MultiTaskPredictor
 
+Held = dict[Path, Series | None]  # DICOM files of one folder, and the series of each
+
 IMAGE, VOLUME, DICOM = "image", "volume", "dicom"
 OK, ABSTAINED, FAILED = "ok", "abstained", "failed"
 COLUMNS = (
@@ -40,14 +42,14 @@ COLUMNS = (
 class Item:
     """One input: a picture, a NIfTI file, or a DICOM series; ``id`` names its outputs.
 
-    Of a series, ``path`` is the folder and ``series`` its UID (None: the only one there).
+    Of a series, ``path`` is the folder and ``files`` are those that may belong to it.
     """
 
     path: Path
     name: str
     id: str
     kind: str
-    series: str | None = None
+    files: tuple[Path, ...] = ()
 
 
 def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item], int]:
@@ -65,7 +67,7 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
     if not source.is_dir():
         raise DataError(f"input={source} does not exist: give a picture, a NIfTI file or a folder")
     kinds: dict[Path, str] = {}
-    folders: dict[Path, set[Series | None]] = {}
+    folders: dict[Path, Held] = {}
     ignored = 0
     results = None if leave_out is None else leave_out.resolve()
     for path in walk_files(source):
@@ -78,28 +80,36 @@ def find_items(source: Path, leave_out: Path | None = None) -> tuple[list[Item],
         elif path.name.upper() == "DICOMDIR":  # the table of contents of a CD
             ignored += 1
         elif is_dicom(path):
-            folders.setdefault(path.parent, set()).add(series_of(path))
+            folders.setdefault(path.parent, {})[path] = series_of(path)
         else:
             ignored += 1
     if not kinds and not folders:
         raise DataError(f"input={source} holds no pictures, NIfTI files or DICOM series")
-    found = [Item(path, str(path.relative_to(source)), "", kind) for path, kind in kinds.items()]
-    for folder, held in folders.items():
-        found += _series_items(folder, str(folder.relative_to(source)), held)
-    wanted = {item.path / (item.series or ""): item for item in found}
+    wanted = {p: Item(p, str(p.relative_to(source)), "", kind) for p, kind in kinds.items()}
+    for folder in folders:
+        wanted |= _series_items(folder, str(folder.relative_to(source)), folders)
     ids = unique_ids((key, _stem(Path(one.name)) or source.name) for key, one in wanted.items())
     return [replace(wanted[key], id=ids[key]) for key in sorted(wanted)], ignored
 
 
-def _series_items(folder: Path, name: str, held: set[Series | None]) -> Iterator[Item]:
-    """One of each series that the folder's own files belong to."""
-    series = {one.uid: one for one in held if one is not None and one.uid}
-    if not series or any(one is not None and not one.uid for one in held):
-        yield Item(folder, name, "", DICOM)  # reading it says what is wrong
-        return
+def _series_items(folder: Path, name: str, folders: Mapping[Path, Held]) -> dict[Path, Item]:
+    """One of each series that the folder's own files belong to, by a path that no other has.
+
+    Its files may also lie below; those of which nobody knows the series may be slices of any.
+    """
+    below = {
+        f: s for at, held in folders.items() if at.is_relative_to(folder) for f, s in held.items()
+    }
+    own = [one for one in folders[folder].values() if one is not None]
+    series = {one.uid: one for one in own}
+    if not series or "" in series:  # reading all of it says what is wrong
+        return {folder: Item(folder, name, "", DICOM, tuple(below))}
+    found = {}
     for uid, one in series.items():
         several = f"{folder.name if name == '.' else name} ({one.name})"
-        yield Item(folder, name if len(series) == 1 else several, "", DICOM, uid)
+        files = tuple(file for file, its in below.items() if its is None or its.uid == uid)
+        found[folder / uid] = Item(folder, name if len(series) == 1 else several, "", DICOM, files)
+    return found
 
 
 def _stem(name: Path) -> str:
@@ -163,7 +173,7 @@ def _predict(
     item = group[0]
     try:
         if item.kind == DICOM:
-            return [predictor.predict_dicom(item.path, series=item.series, **options)]
+            return [predictor.predict_dicom(item.path, files=item.files, **options)]
         return [predictor.predict_volume(item.path, **options)]
     except BrainMTLError as error:
         return [Failure(item.name, error)]

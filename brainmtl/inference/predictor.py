@@ -201,11 +201,12 @@ class MultiTaskPredictor:
         folder: str | Path,
         *,
         series: str | None = None,
+        files: Sequence[Path] | None = None,
         seg_gate: float | None = None,
         cls_threshold: float | None = None,
     ) -> VolumeResult:
         """What the model says of the one DICOM series in ``folder``, or of that with the
-        SeriesInstanceUID ``series``.
+        SeriesInstanceUID ``series``. With ``files`` no others are looked at.
 
         The mask lies on the grid (columns, rows, slices) of the series, ``affine`` says where.
 
@@ -217,7 +218,7 @@ class MultiTaskPredictor:
         from brainmtl.inference.volumes import predict_volume
 
         point = self._point(seg_gate, cls_threshold)
-        return predict_volume(self._served, lambda: read_series(Path(folder), series), point)
+        return predict_volume(self._served, lambda: read_series(Path(folder), series, files), point)
 
     def _point(self, seg_gate: float | None, cls_threshold: float | None) -> OperatingPoint:
         changes: dict[str, Any] = {"seg_gate": seg_gate, "threshold": cls_threshold}

@@ -36,20 +36,15 @@ def test_a_folder_of_dicom_files_is_one_input(tiny_dir: Path, tmp_path: Path) ->
 def test_every_series_of_a_folder_is_an_input(tiny_dir: Path, tmp_path: Path) -> None:
     """As archives export them: all files of a study in one folder, or one series below another."""
     study = write_series(tmp_path / "study", small(), AFFINE)
-    for name, below, (number, text) in (
-        ("b", study, (7, "t1 post 1.5 mm")),
-        ("c", study / "more", (7, "t1 post 1.5 mm")),
-    ):
 
-        def other(dataset: FileDataset, k: int, number: int = number, text: str = text) -> None:
-            dataset.SeriesNumber, dataset.SeriesDescription = number, text
+    def other(dataset: FileDataset, k: int) -> None:
+        dataset.SeriesNumber, dataset.SeriesDescription = 7, "t1 post 1.5 mm"
 
+    for name, below in (("b", study), ("c", study / "more")):
         below.mkdir(exist_ok=True)
-        for file in write_series(
-            tmp_path / name, small()[:, :, :3], AFFINE, change=other
-        ).iterdir():
+        files = write_series(tmp_path / name, small()[:, :, :3], AFFINE, change=other)
+        for file in files.iterdir():
             file.rename(below / f"{name}-{file.name}")
-        (tmp_path / name).rmdir()
     items, ignored = find_items(study)
     names = ["more", "study (4: t2 flair)", "study (7: t1 post 1.5 mm)"]
     assert sorted(item.name for item in items) == names and not ignored
