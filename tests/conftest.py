@@ -8,7 +8,7 @@ from pathlib import Path
 
 import absl.logging
 import pytest
-from support import compose
+from support import compose, once
 
 # absl's handler (OpenVINO imports it) keeps the stderr of that moment and closes it when a Hydra command sets up
 # logging, unless it is the process's own: it would be pytest's.
@@ -44,9 +44,12 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared phantom, made by the commands' own code: phantom_brats and phantom_kaggle."""
+    return once(tmp_path_factory, "phantom", _prepare_phantom)
+
+
+def _prepare_phantom(folder: Path) -> Path:
     from brainmtl.prepare import prepare
 
-    folder = tmp_path_factory.mktemp("phantom")
     prepare(
         compose(
             "prepare",

@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from filelock import FileLock
 
 from brainmtl.config import compose
 
-TINY_MODEL = ("model.base_filters=4", "model.depth=2", "model.hidden_dim=8", "model.stem=conv")
+T = TypeVar("T")
+
+TINY_MODEL = (
+    "model.base_filters=4",
+    "model.depth=2",
+    "model.hidden_dim=8",
+    "model.stem=space_to_depth_4",
+)
+
+
+def once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], T]) -> T:
+    """``build(folder)``, made by one of the processes that run the tests, and read by the others.
+
+    For what takes many seconds and no test changes, neither the result nor what lies in the folder.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once_{name}"
+    result = folder.with_suffix(".pickle")
+    with FileLock(f"{folder}.lock"):
+        if not result.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed in another process
+            folder.mkdir()
+            made = pickle.dumps(build(folder))
+            result.write_bytes(made)
+    return pickle.loads(result.read_bytes())
 
 
 @dataclass(frozen=True)

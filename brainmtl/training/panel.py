@@ -122,14 +122,15 @@ def _draw(
 ) -> None:
     image = batch["images"][k, 0].numpy()
     axis.imshow(image, cmap="gray", vmin=-3, vmax=4)
-    if bool(batch["has_masks"][k]):
-        _contour(axis, batch["masks"][k].numpy() == 1, "lime")
     if seg is not None:
-        _contour(axis, seg >= 0.5, "darkorange")
+        _contour(axis, seg >= 0.5, "darkorange", width=1.4)
+    # Above and thinner: seen where both coincide, and under a first epoch's noise.
+    if bool(batch["has_masks"][k]):
+        _contour(axis, batch["masks"][k].numpy() == 1, "lime", width=0.8)
     truth = {1: "tumour", 0: "no tumour", -1: "no label"}[int(batch["cls_labels"][k])]
     axis.set_title(truth if probability is None else f"{truth}, P = {probability:.2f}", fontsize=8)
 
 
-def _contour(axis: Axes, mask: np.ndarray, colour: str) -> None:
+def _contour(axis: Axes, mask: np.ndarray, colour: str, width: float) -> None:
     if mask.any():
-        axis.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=0.9)
+        axis.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=width)

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import tiny`, with or without
 import tiny
 from compared import data, write_evaluation
 from crossvalidated import QUICK, write_run
+from support import once
 
 from brainmtl.data.manifest import read_manifest, write_manifest
 from brainmtl.models import MultiTaskModel
@@ -47,8 +48,12 @@ def evaluation(checkpoint: Path, data_dir: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny folder with groups dealt to three folds; its only LGG patient is in fold 0."""
-    data_dir = tiny.write_folder(tmp_path_factory.mktemp("folds"))
+    """The tiny folder with groups dealt to three folds, without LGG."""
+    return once(tmp_path_factory, "folds", _deal_folds)
+
+
+def _deal_folds(folder: Path) -> Path:
+    data_dir = tiny.write_folder(folder)
     frame = read_manifest(data_dir)
     for source in frame["source"].unique():
         own = frame["source"] == source
@@ -60,10 +65,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def merged(folder: Path, model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """That network in the place of each fold's, cross-validated with figures and shortcuts."""
     from brainmtl.evaluation.crossval.run import cross_validate
 
-    root = write_run(folder, tmp_path_factory.mktemp("cv"), model, (0, 1, 2))
-    return cross_validate(root, **QUICK | {"figures": True, "sections": ("shortcuts",)})
+    def build(root: Path) -> dict[str, Any]:
+        write_run(folder, root, model, (0, 1, 2))
+        return cross_validate(root, **QUICK | {"figures": True, "sections": ("shortcuts",)})
+
+    return once(tmp_path_factory, "cross_validation", build)
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from brainmtl.files import sha256
 
 
 def test_a_second_run_reuses_the_folds(
-    merged: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
+    merged: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = cross_validate(merged["out_dir"].parent, **QUICK | {"out_dir": folder / "again"})
+    again = cross_validate(merged["out_dir"].parent, **QUICK | {"out_dir": tmp_path})
     assert "best.ckpt" not in capsys.readouterr().out
     assert again["metrics"] == merged["metrics"]
 

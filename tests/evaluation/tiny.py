@@ -21,7 +21,14 @@ from brainmtl.data.samples import read_sample, write_reference, write_sample
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 
 # Group norm: batch norm has no usable running statistics after twenty steps.
-MODEL = {"base_filters": 4, "norm": "group", "depth": 2, "hidden_dim": 8, "dropout": 0.0}
+MODEL = {
+    "base_filters": 4,
+    "depth": 2,
+    "norm": "group",
+    "stem": "space_to_depth",
+    "hidden_dim": 8,
+    "dropout": 0.0,
+}
 AFFINE = np.array([[0, 0, 3.0, -5], [1.0, 0, 0, 7], [0, -1.5, 0, 60], [0, 0, 0, 1]])
 FILE_SHAPE = (40, 6, 48)  # axes posterior, ... in an order that has to be undone
 

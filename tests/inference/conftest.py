@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tin
 
 import quick_model
 import tiny
+from support import once
 
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.files import sha256
@@ -41,8 +42,8 @@ def tiny_dir(tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def network(phantom_dir: Path) -> MultiTaskModel:
-    return quick_model.train_quickly(phantom_dir)
+def network(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> MultiTaskModel:
+    return once(tmp_path_factory, "network", lambda folder: quick_model.train_quickly(phantom_dir))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ SMALL = (
     "data.batch_size=4",
     "epochs={seg_warmup:1,cls_head:1,heads:1,joint:1}",
     *TINY_MODEL,
-    "model.stem=space_to_depth",  # a quarter of the work
 )
 FAILING = "-1"  # a negative weight is refused when the loss is made
 
