@@ -10,6 +10,7 @@ import pytest
 
 from brainmtl.config import CONF_DIR, PROJECT_ROOT
 
+pytestmark = pytest.mark.no_cover  # tracing Hydra's own lines takes as long again
 PAGES = sorted([PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md")])
 CONFIG_OF = {"train.py": "train", "evaluate.py": "evaluate"}
 # Commands of other programs, which a reader has or installs.

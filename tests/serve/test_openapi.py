@@ -45,6 +45,7 @@ def schema(server: Server) -> Any:
     return schemathesis.openapi.from_url(str(server.client.base_url.join("/openapi.json")))
 
 
+@pytest.mark.no_cover  # the service is another process
 @pytest.mark.parametrize(("method", "path", "mode"), CASES)
 def test_service_conforms(
     schema: Any, method: str, path: str, mode: schemathesis.GenerationMode

@@ -14,6 +14,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -41,7 +42,6 @@ SMALL = (
     "epochs={seg_warmup:2,cls_head:2,heads:1,joint:2}",
     "checkpoint_every=2",
     *TINY_MODEL,
-    "model.stem=space_to_depth",
 )
 STEP = "brainmtl.training.module:MultiTaskModule.training_step"
 STAGES = ("seg_warmup", "cls_head", "joint")
@@ -123,9 +123,11 @@ def ended(process: Any) -> Ended:
 def _child(arguments: tuple[str, ...], moment: Moment | None, result: Any) -> None:
     # As in a terminal: what a shell starts in the background ignores Ctrl-C, and hands that on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    torch.set_num_threads(
-        1
-    )  # OpenMP's threads stay behind in a fork; who waits for them, waits forever
+    # OpenMP's threads stay behind in a fork; who waits for them, waits forever.
+    torch.set_num_threads(1)
+    # Coverage traces on in a fork, for half of its time, and is lost when that is killed.
+    sys.settrace(None)
+    threading.settrace(None)
     if moment is not None:
         moment.arm()
     out, err, code = io.StringIO(), io.StringIO(), 0
