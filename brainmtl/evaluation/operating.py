@@ -48,7 +48,7 @@ def operating_point_for(
     written beside the checkpoint.
 
     Args:
-        validation: validation rows of the folder; may be empty.
+        validation: validation rows of the sources of training; may be empty.
         manifest_sha256: of the folder.
         same_data: whether the folder is the one of training: other data's "val" is no validation
             of this model, it may be the test of a reader who uses this file.
@@ -70,7 +70,7 @@ def operating_point_for(
     if same_data and not validation.empty:
         return _fit(ckpt, model, data_dir, validation, manifest_sha256, gate, options)
     missing = (
-        "the folder has no validation samples"
+        "the folder has no validation samples of the sources of training"
         if same_data
         else "the folder is not the one of training"
     )

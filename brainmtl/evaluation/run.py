@@ -95,14 +95,12 @@ def _operating_point(
     subject: Subject, asked: EvaluationOptions, network: dict[str, Any]
 ) -> OperatingPoint:
     """Fitted on the validation samples of the sources of training, with what was asked on top."""
-    frame = subject.frame
-    trained = frame["source"].isin(subject.meta.get("sources") or [])
     point = operating_point_for(
         asked.operating_point,
         subject.ckpt,
         subject.model,
         subject.data_dir,
-        frame[(frame["split"] == "val") & trained],
+        subject.validation,
         manifest_sha256=subject.manifest_sha256,
         same_data=subject.same_data,
         seg_gate=asked.seg_gate,

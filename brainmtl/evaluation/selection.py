@@ -166,12 +166,16 @@ def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data:
             "The data folder is not the one of training (other samples or splits): a fair test only if no "
             "patient or image of it was trained on, which cannot be checked here."
         )
-    if split in ("train", "all") and same_data:
-        notes.append(f"split={split} holds samples that the model was trained on: not a test.")
+    present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
+    known = [name for name in present.index if name in (meta.get("sources") or [])]
+    if split in ("train", "all") and same_data and known:
+        names = ", ".join(display_name(name, bool(present[name])) for name in known)
+        notes.append(
+            f"split={split} holds samples that the model was trained on ({names}): not a test."
+        )
     elif split == "val" and same_data:
         notes.append("split=val chose the checkpoint: these figures are optimistic.")
     notes += _untrained(meta)
-    present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
     made_up = [display_name(name, True) for name, flag in present.items() if flag]
     if made_up:
         notes.append(

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class Subject:
     """What is evaluated on what.
 
-    ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the folder,
-    with the splits of ``fold``, and ``test`` those of ``split``. ``same_data``: the folder holds what the
-    model was trained on, as it was then. ``asked`` are ``sources`` and ``fold`` as they were given.
+    ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the sources asked
+    for, with the splits of ``fold``, and ``test`` those of ``split``. ``validation`` are those of the
+    sources of training, whichever are asked for: the operating point belongs to the checkpoint.
+    ``same_data``: the folder holds what the model was trained on, as it was then. ``asked`` are
+    ``sources`` and ``fold`` as they were given.
     """
 
     ckpt: Path
@@ -37,6 +39,7 @@ class Subject:
     asked: dict[str, Any]
     frame: pd.DataFrame
     test: pd.DataFrame
+    validation: pd.DataFrame
 
     def provenance(self) -> dict[str, Any]:
         """The first part of run.json."""
@@ -80,6 +83,19 @@ def choose_subject(
     frame = selection.read_frame(data_dir, sources, fold, manifest=manifest.frame)
     test = selection.select_rows(frame, split, data_dir)
     selection.check_samples(test, data_dir, meta)
+    everything = selection.read_frame(data_dir, None, fold, manifest=manifest.frame)
+    trained = everything["source"].isin(meta.get("sources") or [])
     return Subject(
-        ckpt, model, meta, data_dir, manifest.sha256, same_data, split, fold, asked, frame, test
+        ckpt,
+        model,
+        meta,
+        data_dir,
+        manifest.sha256,
+        same_data,
+        split,
+        fold,
+        asked,
+        frame,
+        test,
+        validation=everything[(everything["split"] == "val") & trained],
     )

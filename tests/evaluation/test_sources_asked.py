@@ -1,0 +1,46 @@
+"""``sources=[...]``: the figures are of some sources, the operating point is the checkpoint's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from crossvalidated import QUICK, write_run
+
+from brainmtl.evaluation.run import evaluate
+from brainmtl.inference.operating_point import read_operating_point
+
+OWN = ("kaggle", "phantom_brats")
+
+
+def checkpoint_of(folder: Path, root: Path, model: Any, sources: list[str]) -> Path:
+    """A checkpoint of fold 0 that ``sources`` were trained on."""
+    path = write_run(folder, root, model, (0,)) / "0/joint/checkpoints/best.ckpt"
+    config = {"model": tiny.MODEL, "data": {"fold": 0, "data_dir": str(folder)}}
+    return tiny.write_checkpoint(path, model, folder, config=config, sources=sources)
+
+
+@pytest.mark.parametrize("asked", [None, *([name] for name in OWN)], ids=str)
+def test_the_operating_point_is_fitted_on_all_sources_of_training(
+    asked: list[str] | None, folder: Path, model: Any, tmp_path: Path
+) -> None:
+    path = checkpoint_of(folder, tmp_path, model, list(OWN))
+    found = evaluate(path, folder, sources=asked, **QUICK)
+    assert sorted(found["metrics"]) == sorted(asked or OWN)
+    point = read_operating_point(path)
+    assert point.fitted and tuple(sorted(point.counts["images"])) == OWN
+
+
+def test_a_source_that_was_not_trained_on(folder: Path, model: Any, tmp_path: Path) -> None:
+    """Its figures are at the operating point of the others, and are not called those of training."""
+    path = checkpoint_of(folder, tmp_path, model, ["phantom_brats"])
+    options = QUICK | {"split": "all", "sources": ["kaggle"]}
+    found = evaluate(path, folder, **options)["run"]
+    assert found["operating_point"]["fitted"]
+    assert list(found["operating_point"]["counts"]["images"]) == ["phantom_brats"]
+    assert not any("not a test" in text for text in found["remarks"])
+    both = evaluate(path, folder, **options | {"sources": list(OWN)})["run"]["remarks"]
+    (remark,) = [text for text in both if "not a test" in text]
+    assert "(brats-like (synthetic))" in remark
