@@ -124,9 +124,10 @@ def fit_stage(
     datamodule = datamodule or make_datamodule(options, stage)
     start = read_checkpoint(init_from) if init_from else None
     module = make_module(options, stage, datamodule, start["brainmtl"] if start else None)
+    found = "random weights"
     if start is not None:
         found = load_weights(module.model, start["state_dict"], str(init_from))
-        log.info("stage %s starts from %s", stage.name, found)
+    log.info("stage %s starts from %s", stage.name, found)
     trainer, checkpoint = make_trainer(options, stage, directory, state)
     log.info(
         "stage %s: train %s on %s batches%s",

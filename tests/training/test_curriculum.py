@@ -43,7 +43,16 @@ def test_stages_run_in_order_and_leave_their_files(run: list[StageResult]) -> No
         assert record["seconds"] > 0
         assert record["monitor"] == result.monitor
         assert list((result.directory / "tensorboard").glob("events*"))
-        assert "epoch" in (result.directory / "train.log").read_text() or record["history"]
+        assert record["history"]
+        assert f"stage {result.name}: best" in (result.directory / "train.log").read_text()
+
+
+def test_the_log_says_what_a_stage_starts_from(run: list[StageResult]) -> None:
+    starts = ["random weights", *(f"from {before.best}" for before in run[:-1])]
+    for result, start in zip(run, starts, strict=True):
+        log = (result.directory / "train.log").read_text(encoding="utf-8")
+        (line,) = [line for line in log.splitlines() if f"stage {result.name} starts from" in line]
+        assert line.endswith(start)
 
 
 def test_frozen_head_does_not_move_in_seg_warmup(run: list[StageResult], phantom_dir: Path) -> None:
