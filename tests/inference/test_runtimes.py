@@ -136,7 +136,6 @@ def test_bfloat16_is_near_and_not_the_same(name: str, tiny: tuple[MultiTaskModel
     np.testing.assert_allclose(encoded.probability, expected, atol=0.02)
 
 
-@pytest.mark.no_cover  # tracing the compiler's own lines takes as long again
 def test_compiled_answers_are_those_of_the_model(tiny: tuple[MultiTaskModel, Graphs]) -> None:
     network = network_by("compile", tiny)
     compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]

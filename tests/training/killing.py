@@ -14,7 +14,6 @@ import os
 import runpy
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -125,9 +124,6 @@ def _child(arguments: tuple[str, ...], moment: Moment | None, result: Any) -> No
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # OpenMP's threads stay behind in a fork; who waits for them, waits forever.
     torch.set_num_threads(1)
-    # Coverage traces on in a fork, for half of its time, and is lost when that is killed.
-    sys.settrace(None)
-    threading.settrace(None)
     if moment is not None:
         moment.arm()
     out, err, code = io.StringIO(), io.StringIO(), 0

@@ -221,7 +221,6 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(MultiTaskModule, "training_step", failing)
 
 
-@pytest.mark.no_cover  # tracing the Trainer's own lines takes as long again
 @pytest.mark.parametrize("strategy", [("uncertainty", "none"), ("dwa", "source")])
 def test_a_run_goes_on_as_if_it_had_not_been_interrupted(
     phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: tuple[str, str]
