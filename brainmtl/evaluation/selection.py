@@ -23,28 +23,39 @@ if TYPE_CHECKING:
 
 
 def read_frame(
-    data_dir: str | Path,
-    sources: Sequence[str] | None = None,
-    fold: int | None = None,
-    *,
-    manifest: pd.DataFrame | None = None,
+    data_dir: str | Path, fold: int | None = None, *, manifest: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """The manifest with the splits of ``fold`` (None: its own), slices of a case together.
 
     ``manifest``: ``read_manifest(data_dir)``, where it was read already.
 
     Raises:
-        ConfigError: an unknown source, or a fold that was not prepared.
+        ConfigError: a fold that was not prepared.
         DataError: no prepared folder.
     """
     frame = read_manifest(data_dir) if manifest is None else manifest
+    frame = frame.assign(split=assign_splits(frame, fold))
+    return frame.sort_values(["source", "case_id", "position"], kind="stable")
+
+
+def rows_of_sources(
+    frame: pd.DataFrame, sources: Sequence[str] | None, data_dir: str | Path
+) -> pd.DataFrame:
+    """Rows of ``sources`` (None: of all).
+
+    Raises:
+        ConfigError: a source that the folder does not hold.
+    """
     present = sorted(frame["source"].astype(str).unique())
     unknown = sorted(set(sources or ()) - set(present))
     if unknown:
         raise ConfigError(f"sources={unknown} are not in {data_dir}: it holds {present}")
-    frame = frame.assign(split=assign_splits(frame, fold))
-    frame = frame[frame["source"].isin(list(sources or present))]
-    return frame.sort_values(["source", "case_id", "position"], kind="stable")
+    return frame[frame["source"].isin(list(sources or present))]
+
+
+def trained_sources(frame: pd.DataFrame, meta: Mapping[str, Any]) -> list[str]:
+    """Those of the sources of training that have rows in ``frame``."""
+    return sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
 
 
 def select_rows(frame: pd.DataFrame, split: str, data_dir: str | Path) -> pd.DataFrame:
@@ -167,14 +178,14 @@ def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data:
             "patient or image of it was trained on, which cannot be checked here."
         )
     present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
-    known = [name for name in present.index if name in (meta.get("sources") or [])]
-    if split in ("train", "all") and same_data and known:
-        names = ", ".join(display_name(name, bool(present[name])) for name in known)
+    known = trained_sources(frame, meta) if same_data else []
+    names = ", ".join(display_name(name, bool(present[name])) for name in known)
+    if split in ("train", "all") and known:
         notes.append(
             f"split={split} holds samples that the model was trained on ({names}): not a test."
         )
-    elif split == "val" and same_data:
-        notes.append("split=val chose the checkpoint: these figures are optimistic.")
+    elif split == "val" and known:
+        notes.append(f"split=val chose the checkpoint: the figures of {names} are optimistic.")
     notes += _untrained(meta)
     made_up = [display_name(name, True) for name, flag in present.items() if flag]
     if made_up:

@@ -80,11 +80,11 @@ def choose_subject(
         selection.check_unchanged(manifest.frame, data_dir, meta)
     asked = {"sources": None if sources is None else list(sources), "fold": fold}
     fold = selection.choose_fold(fold, meta, same_data=same_data)
-    frame = selection.read_frame(data_dir, sources, fold, manifest=manifest.frame)
+    everything = selection.read_frame(data_dir, fold, manifest=manifest.frame)
+    frame = selection.rows_of_sources(everything, sources, data_dir)
     test = selection.select_rows(frame, split, data_dir)
     selection.check_samples(test, data_dir, meta)
-    everything = selection.read_frame(data_dir, None, fold, manifest=manifest.frame)
-    trained = everything["source"].isin(meta.get("sources") or [])
+    trained = everything["source"].isin(selection.trained_sources(everything, meta))
     return Subject(
         ckpt,
         model,

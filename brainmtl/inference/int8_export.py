@@ -119,11 +119,16 @@ def training_rows(
     """
     from brainmtl.data.manifest import load_manifest
     from brainmtl.data.selection import select_rows
-    from brainmtl.evaluation.selection import check_samples, choose_fold, trained_here
+    from brainmtl.evaluation.selection import (
+        check_samples,
+        choose_fold,
+        trained_here,
+        trained_sources,
+    )
 
     manifest = load_manifest(data_dir)
     frame = manifest.frame
-    sources = sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
+    sources = trained_sources(frame, meta)
     fold = choose_fold("auto", meta, same_data=trained_here(manifest, meta))
     each = None if limit is None else max(1, limit // max(1, len(sources)))
     rows = frame.iloc[select_rows(frame, sources, [split], fold, each)]

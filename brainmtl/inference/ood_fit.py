@@ -38,12 +38,17 @@ def fit_detector(
     """
     from brainmtl.data.manifest import load_manifest
     from brainmtl.data.selection import select_rows
-    from brainmtl.evaluation.selection import check_samples, choose_fold, trained_here
+    from brainmtl.evaluation.selection import (
+        check_samples,
+        choose_fold,
+        trained_here,
+        trained_sources,
+    )
     from brainmtl.inference.network import Network
 
     manifest = load_manifest(data_dir)
     frame = manifest.frame
-    sources = sorted(set(frame["source"].astype(str)) & set(meta.get("sources") or []))
+    sources = trained_sources(frame, meta)
     if not sources:
         raise DataError(
             f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,7 @@ def report_sweep(
         )
     data = Path(data_dir) if data_dir else _trained_on(ready[0], stage)
     selection.require_prepared(data)
-    results = []
-    for k, job in enumerate(ready, 1):
-        print(f"[{k}/{len(ready)}] run {job.number}: {job.label}", flush=True)
-        evaluation, reused = evaluation_of(job, stage, split, data, options)
-        if reused:
-            print(f"  evaluated already: {evaluation['out_dir']}")
-        record = job.run.stages[stage]
-        mode = record["stage"]["mode"]
-        results.append(Result(job, record["monitor"], record["score"], evaluation, mode))
+    results = _evaluated(ready, stage, split, data, options)
     names = {s: n for r in results for s, n in r.evaluation["run"]["display_names"].items()}
     settings = group_settings(jobs, results)
     chosen = choose(settings)
@@ -80,6 +73,22 @@ def report_sweep(
         "names": names,
         "out_dir": out,
     }
+
+
+def _evaluated(
+    jobs: Sequence[Job], stage: str, split: str, data: Path, options: dict[str, Any]
+) -> list[Result]:
+    """What came of each of ``jobs``; says which one it is at."""
+    results = []
+    for k, job in enumerate(jobs, 1):
+        print(f"[{k}/{len(jobs)}] run {job.number}: {job.label}", flush=True)
+        evaluation, reused = evaluation_of(job, stage, split, data, options)
+        if reused:
+            print(f"  evaluated already: {evaluation['out_dir']}")
+        record = job.run.stages[stage]
+        mode = record["stage"]["mode"]
+        results.append(Result(job, record["monitor"], record["score"], evaluation, mode))
+    return results
 
 
 def _trained_on(job: Job, stage: str) -> Path:

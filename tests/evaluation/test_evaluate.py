@@ -22,7 +22,12 @@ from brainmtl.data.samples import read_reference, read_sample, write_sample
 from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.evaluation.predict import predict_split
 from brainmtl.evaluation.run import evaluate as evaluate_all
-from brainmtl.evaluation.selection import default_out_dir, read_frame, select_rows
+from brainmtl.evaluation.selection import (
+    default_out_dir,
+    read_frame,
+    rows_of_sources,
+    select_rows,
+)
 from brainmtl.inference.operating_point import OperatingPoint
 
 # The sections have tests of their own; 100 resamples are the fewest that are allowed.
@@ -190,7 +195,9 @@ def test_default_folder_lies_beside_the_checkpoints(
 
 
 def test_batch_size_and_bf16_change_nothing_of_note(data_dir: Path, model: Any) -> None:
-    frame = select_rows(read_frame(data_dir, ["kaggle"]), "test", data_dir)
+    frame = select_rows(
+        rows_of_sources(read_frame(data_dir), ["kaggle"], data_dir), "test", data_dir
+    )
     runs = [
         list(predict_split(model, data_dir, frame, size, precision=precision, progress=False))
         for size, precision in ((1, "32"), (7, "32"), (7, "bf16"))
@@ -203,7 +210,7 @@ def test_batch_size_and_bf16_change_nothing_of_note(data_dir: Path, model: Any) 
 
 
 def test_masks_follow_the_threshold(data_dir: Path, model: Any) -> None:
-    frame = select_rows(read_frame(data_dir, ["lgg"]), "test", data_dir)
+    frame = select_rows(rows_of_sources(read_frame(data_dir), ["lgg"], data_dir), "test", data_dir)
     sizes = [
         [
             p.mask.sum()
@@ -340,4 +347,4 @@ def test_sources_may_be_chosen(
     assert set(found["metrics"]) == {"lgg"}
     assert not (tmp_path / "figures").exists() and not (tmp_path / "masks").exists()
     with pytest.raises(ConfigError, match=r"\['x'\]"):
-        read_frame(data_dir, ["lgg", "x"])
+        rows_of_sources(read_frame(data_dir), ["lgg", "x"], data_dir)

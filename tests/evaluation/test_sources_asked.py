@@ -44,3 +44,16 @@ def test_a_source_that_was_not_trained_on(folder: Path, model: Any, tmp_path: Pa
     both = evaluate(path, folder, **options | {"sources": list(OWN)})["run"]["remarks"]
     (remark,) = [text for text in both if "not a test" in text]
     assert "(brats-like (synthetic))" in remark
+
+
+def test_validation_is_optimistic_for_what_was_trained_on(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    path = checkpoint_of(folder, tmp_path, model, ["phantom_brats"])
+    for asked, told in ((["kaggle"], []), (list(OWN), ["brats-like (synthetic)"])):
+        remarks = evaluate(path, folder, split="val", sources=asked, **QUICK)["run"]["remarks"]
+        said = [text for text in remarks if "chose the checkpoint" in text]
+        assert said == [
+            f"split=val chose the checkpoint: the figures of {name} are optimistic."
+            for name in told
+        ]
