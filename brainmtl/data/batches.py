@@ -21,10 +21,11 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
 
     Args:
         pools: one or two non-empty pools.
-        batch_size: samples per batch; the last batch may be smaller, nothing is dropped.
+        batch_size: samples per batch; the last batch of a pass may be smaller, nothing is dropped.
         balance_labels, balance_sources: draw both labels, and all sources, of a pool equally often
             (see :class:`PoolDraws`).
-        slice_stride: take every n-th slice of a volume per epoch, others in the next epochs.
+        images_per_epoch: images that an epoch draws, rounded up to whole batches (alternating:
+            pairs of batches); None: one pass over the larger pool.
         rank, world_size: this process takes every world_size-th batch (alternating: pair of
             batches); the first ones are repeated where the number does not divide.
     """
@@ -38,17 +39,17 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         *,
         balance_labels: bool = True,
         balance_sources: bool = False,
-        slice_stride: int = 1,
+        images_per_epoch: int | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        for name, value in (
-            ("batch_size", batch_size),
-            ("train_slice_stride", slice_stride),
-        ):
-            if value < 1:
-                raise ConfigError(f"{name}={value} must be 1 or more")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} must be 1 or more")
+        if images_per_epoch is not None and images_per_epoch < 1:
+            raise ConfigError(
+                f"images_per_epoch={images_per_epoch} must be 1 or more, or null for one pass over the data"
+            )
         empty = [pool.name for pool in pools if len(pool) == 0]
         if empty:
             raise ConfigError(
@@ -60,15 +61,23 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         self.epoch = 0
         self._first_batch = 0
         self._draws = [
-            PoolDraws(p, i, seed, slice_stride, balance_labels, balance_sources)
-            for i, p in enumerate(pools)
+            PoolDraws(p, i, seed, balance_labels, balance_sources) for i, p in enumerate(pools)
         ]
-        self._counts = self._layout([draws.size for draws in self._draws])  # (batches, pools)
+        # How many samples of each pool every batch takes, int (batches, pools).
+        self._counts = (
+            self._one_pass([len(pool) for pool in pools])
+            if images_per_epoch is None
+            else _repeated(self._full_group(), images_per_epoch)
+        )
         self._planned: tuple[int, list[np.ndarray]] | None = None
 
     @abstractmethod
-    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
-        """How many samples of each pool every batch takes, int (batches, pools)."""
+    def _full_group(self) -> np.ndarray:
+        """What the batches of a group take of each pool, where all are full, int (group, pools)."""
+
+    @abstractmethod
+    def _one_pass(self, sizes: Sequence[int]) -> np.ndarray:
+        """What the batches of one pass over the larger pool take of each, int (batches, pools)."""
 
     @property
     def sampler(self) -> EpochBatchSampler:
@@ -148,7 +157,10 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
 class SingleBatchSampler(EpochBatchSampler):
     """Every batch from the one pool."""
 
-    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+    def _full_group(self) -> np.ndarray:
+        return np.array([[self.batch_size]])
+
+    def _one_pass(self, sizes: Sequence[int]) -> np.ndarray:
         return _full_batches(sizes[0], self.batch_size)[:, None]
 
 
@@ -157,7 +169,10 @@ class AlternatingBatchSampler(EpochBatchSampler):
 
     group = 2  # ranks then work on the same pool at the same time
 
-    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
+    def _full_group(self) -> np.ndarray:
+        return np.diag([self.batch_size, self.batch_size])
+
+    def _one_pass(self, sizes: Sequence[int]) -> np.ndarray:
         larger = int(np.argmax(sizes))
         passes = _full_batches(sizes[larger], self.batch_size)
         counts = np.zeros((2 * len(passes), 2), dtype=np.int64)
@@ -188,10 +203,13 @@ class MixedBatchSampler(EpochBatchSampler):
         self.mixed_ratio = mixed_ratio
         super().__init__(pools, batch_size, **options)  # type: ignore[arg-type]
 
-    def _layout(self, sizes: Sequence[int]) -> np.ndarray:
-        larger = int(np.argmax(sizes))
+    def _full_group(self) -> np.ndarray:
         first = min(max(round(self.batch_size * self.mixed_ratio), 1), self.batch_size - 1)
-        share = (first, self.batch_size - first)
+        return np.array([[first, self.batch_size - first]])
+
+    def _one_pass(self, sizes: Sequence[int]) -> np.ndarray:
+        larger = int(np.argmax(sizes))
+        [share] = self._full_group().tolist()
         counts = np.empty((-(-sizes[larger] // share[larger]), 2), dtype=np.int64)
         counts[:] = share
         # The tail keeps the ratio, and both sources.
@@ -199,6 +217,11 @@ class MixedBatchSampler(EpochBatchSampler):
         counts[-1, larger] = tail
         counts[-1, 1 - larger] = max(round(tail * share[1 - larger] / share[larger]), 1)
         return counts
+
+
+def _repeated(group: np.ndarray, images: int) -> np.ndarray:
+    """As many groups of full batches as ``images`` need."""
+    return np.tile(group, (-(-images // int(group.sum())), 1))
 
 
 def _full_batches(total: int, batch_size: int) -> np.ndarray:

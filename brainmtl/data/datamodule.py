@@ -52,10 +52,11 @@ class MultiTaskDataModule(pl.LightningDataModule):
         batch_size: samples per batch, in training and evaluation; the tail batch is kept.
         num_workers: worker processes; None: :func:`default_workers`.
         mixed_ratio: share of the segmentation role in a batch of loader="mixed".
-        balance_labels: draw tumour and no tumour equally often within a role. Then an epoch has as
-            many draws as the larger role has samples, but shows the rarer label more than once.
+        balance_labels: draw tumour and no tumour equally often within a role.
         balance_sources: draw the sources of a role equally often, whatever their sizes.
-        train_slice_stride: take every n-th slice of a volume per epoch, the others in later epochs.
+        images_per_epoch: images that a training epoch draws, rounded up to whole batches
+            (alternating: pairs of batches), however many there are; None: one pass over the larger
+            role.
         augmentation: transform of training samples (:mod:`brainmtl.data.augmentation`), or None.
         seed: with the epoch, all that order and augmentation depend on.
         fold: cross-validation fold k: test = k, val = k + 1 (mod K), train = the rest.
@@ -81,7 +82,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         mixed_ratio: float = 0.5,
         balance_labels: bool = True,
         balance_sources: bool = False,
-        train_slice_stride: int = 1,
+        images_per_epoch: int | None = None,
         augmentation: Transform | None = None,
         seed: int = 0,
         fold: int | None = None,
@@ -100,7 +101,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.seed, self.fold = int(seed), fold
         self.mixed_ratio, self.balance_labels = float(mixed_ratio), bool(balance_labels)
         self.balance_sources = bool(balance_sources)
-        self.train_slice_stride = int(train_slice_stride)
+        self.images_per_epoch = images_per_epoch
         self.augmentation = augmentation
         self.max_train_samples = max_train_samples
         self.max_eval_samples = max_eval_samples
@@ -230,7 +231,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         options: dict[str, Any] = {
             "balance_labels": self.balance_labels,
             "balance_sources": self.balance_sources,
-            "slice_stride": self.train_slice_stride,
+            "images_per_epoch": self.images_per_epoch,
             "seed": self.seed,
             "rank": self.rank,
             "world_size": self.world_size,

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.samples import read_for_training
-from brainmtl.data.sampling import NO_VOLUME, Pool, SampleKey
+from brainmtl.data.sampling import Pool, SampleKey
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
     Sources,
@@ -98,14 +98,10 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
         self.source_codes = np.asarray(codes, dtype=np.int16)
         self.labels = part["label"].to_numpy(dtype=np.int8)
         self.has_mask = part["has_mask"].to_numpy(dtype=bool)
-        self.positions = part["position"].to_numpy(dtype=np.int32)
         # Fixed-width bytes: a list of str would have its reference counts, and so its pages, copied
         # into every worker.
         self._image_ids = np.array([text.encode() for text in part["image_id"].tolist()])
         self._paths = np.array([text.encode() for text in part["path"].tolist()])
-        case_codes = part["case_id"].factorize()[0].astype(np.int64)
-        volumes = codes.astype(np.int64) * (case_codes.max() + 1) + case_codes
-        self.volumes = np.where(part["kind"].to_numpy(dtype=object) == "volume", volumes, NO_VOLUME)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -186,8 +182,6 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
             name,
             chosen,
             self.labels[chosen],
-            self.volumes[chosen],
-            self.positions[chosen],
             self.source_codes[chosen],
         )
 

@@ -104,23 +104,6 @@ def _cosine_and_ratio(
     return float(first @ second) / (norms[0] * norms[1]), norms[1] / norms[0]
 
 
-class ExactBudget(pl.Callback):
-    """Refuses a stage whose loader cannot give ``trainer.limit_train_batches`` full batches an epoch.
-
-    With it, stages of different loaders take the same steps and draw the same number of images.
-    """
-
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Compare before the first step; the last batch of a loader may be a smaller one."""
-        wanted, there = trainer.limit_train_batches, len(trainer.datamodule.train_batches)
-        if not isinstance(wanted, int) or wanted >= there:
-            raise ConfigError(
-                f"trainer.limit_train_batches={wanted}: a fixed budget needs a whole number below "
-                f"{there}, the batches of an epoch of stage {module.stage.name}. Choose it for all "
-                "runs that are compared, or make data.batch_size smaller"
-            )
-
-
 class HyperParameters(pl.Callback):
     """TensorBoard's HParams view: a stage's settings beside the figures of its best epoch.
 

@@ -69,19 +69,27 @@ def _repeat(run_dir: Path, on_top: Words) -> Words:
         raise ConfigError(f"from_run={run_dir} holds no {RUN}: {_hint(run_dir)}")
     from brainmtl.data.preprocess import PREPROCESSING_VERSION
 
+    code = (record["attempts"][0]["git"] or {}).get("revision") or "an older version"
+    remedy = f"repeat it with the code of then ({code}), or train anew"
     if record["preprocessing_version"] != PREPROCESSING_VERSION:
-        code = (record["attempts"][0]["git"] or {}).get("revision") or "an older version"
         raise ConfigError(
             f"from_run={run_dir} was trained on data of preprocessing version "
             f"{record['preprocessing_version']}, and this code prepares version "
-            f"{PREPROCESSING_VERSION}: repeat it with the code of then ({code}), or train anew"
+            f"{PREPROCESSING_VERSION}: {remedy}"
         )
     words = [word for word in record["overrides"] if word.split("=")[0] not in ONE_RUN_ONLY]
     then = record["config"]
     # Defaults may have changed since: what the run had is said explicitly, unless it is overridden.
     # An option that did not exist then keeps its default.
     free = {key_of(word) for word in on_top}
-    found = differences(then, comparable(compose_words(words)[0]))
+    now = comparable(compose_words(words)[0])
+    found = differences(then, now)
+    # Other groups may have another choice by now, and take what that one has not; data has one shape.
+    gone = [key for key in found if key.startswith("data.") and not _has(now, key)]
+    if gone:
+        raise ConfigError(
+            f"from_run={run_dir} had options that this code has not ({', '.join(gone)}): {remedy}"
+        )
     pins = [
         f"++{key}={literal(old)}"
         for key, (old, _) in found.items()

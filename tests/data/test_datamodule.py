@@ -108,7 +108,7 @@ class Recorder(pl.LightningModule):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_trainer_tells_the_epoch(folder: Path, tmp_path: Path, workers: int) -> None:
-    model, data = Recorder(), make(folder, num_workers=workers, train_slice_stride=2)
+    model, data = Recorder(), make(folder, num_workers=workers, images_per_epoch=12)
     trainer = pl.Trainer(
         max_epochs=3,
         accelerator="cpu",
@@ -119,7 +119,7 @@ def test_the_trainer_tells_the_epoch(folder: Path, tmp_path: Path, workers: int)
     )
     trainer.fit(model, datamodule=data)
     expected = []
-    plain = make(folder, train_slice_stride=2)
+    plain = make(folder, images_per_epoch=12)
     for epoch in range(3):
         plain.set_epoch(epoch)
         expected += [batch["image_ids"] for batch in plain.train_dataloader()]

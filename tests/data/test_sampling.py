@@ -12,7 +12,7 @@ from brainmtl.data.batches import (
     MixedBatchSampler,
     SingleBatchSampler,
 )
-from brainmtl.data.sampling import Pool, PoolDraws, slice_phases
+from brainmtl.data.sampling import Pool
 from brainmtl.errors import ConfigError
 
 
@@ -20,16 +20,13 @@ def pool(
     name: str,
     count: int,
     start: int = 0,
-    volumes: int = 0,
     labels: list[int] | None = None,
     sources: list[int] | None = None,
 ) -> Pool:
     """``count`` samples from index ``start``; every third is negative, unless labels are given."""
     label = np.resize(labels or [1, 1, 0], count).astype(np.int8)
-    size = -(-count // volumes) if volumes else 1
-    volume = np.arange(count) // size if volumes else np.full(count, -1)
     source = np.zeros(count, dtype=np.int64) if sources is None else np.asarray(sources)
-    return Pool(name, start + np.arange(count), label, volume, np.arange(count) % size, source)
+    return Pool(name, start + np.arange(count), label, source)
 
 
 def indices(sampler: EpochBatchSampler, epoch: int = 0) -> list[list[int]]:
@@ -37,7 +34,7 @@ def indices(sampler: EpochBatchSampler, epoch: int = 0) -> list[list[int]]:
     return [[key.index for key in batch] for batch in sampler]
 
 
-BOTH = (pool("brats", 37, volumes=4), pool("kaggle", 10, start=100))
+BOTH = (pool("brats", 37), pool("kaggle", 10, start=100))
 
 
 @pytest.mark.parametrize("balance", [False, True])
@@ -59,7 +56,7 @@ def test_pure_function_of_seed_and_epoch(kind: type) -> None:
     pools = BOTH[:1] if kind is SingleBatchSampler else BOTH
 
     def make(seed: int) -> EpochBatchSampler:
-        return kind(pools, 8, slice_stride=2, seed=seed)
+        return kind(pools, 8, images_per_epoch=24, seed=seed)
 
     walked = make(3)
     epochs = [indices(walked, epoch) for epoch in range(4)]
@@ -127,26 +124,29 @@ def test_the_smaller_pool_goes_on_where_it_stopped() -> None:
     assert len(sampler.draws(0)[1]) == 5 and len(seen) == 30 and set(seen.values()) == {1}
 
 
-@pytest.mark.parametrize("stride", [2, 3, 5])
-def test_slice_stride_shows_every_slice_in_turn(stride: int) -> None:
-    source = pool("brats", 60, volumes=4)  # 15 slices each
-    sampler = SingleBatchSampler([source], 8, balance_labels=False, slice_stride=stride)
-    lengths = {len(indices(sampler, epoch)) for epoch in range(stride)}
-    assert lengths == {len(sampler)}
-    seen = [set(sampler.draws(epoch)[0].tolist()) for epoch in range(stride)]
-    assert sorted(i for part in seen for i in part) == list(range(60))
-    for part in seen:
-        for volume in range(4):
-            positions = sorted(i for i in part if i // 15 == volume)
-            assert set(np.diff(positions)) == {stride}
-    assert seen[0] == set(sampler.draws(stride)[0].tolist())
+@pytest.mark.parametrize("images", [16, 48, 400])
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [(SingleBatchSampler, 8), (AlternatingBatchSampler, 16), (MixedBatchSampler, 8)],
+)
+def test_an_epoch_of_so_many_images_whatever_there_are(kind: type, group: int, images: int) -> None:
+    """Fewer than a pass over 37 samples or many passes: full batches, every sample equally often."""
+    pools = BOTH[:1] if kind is SingleBatchSampler else BOTH
+    sampler = kind(pools, 8, images_per_epoch=images - 3, balance_labels=False)
+    seen: Counter[int] = Counter()
+    for epoch in range(6):
+        batches = indices(sampler, epoch)
+        assert [len(batch) for batch in batches] == [8] * (images // 8) == [8] * len(sampler)
+        seen.update(i for batch in batches for i in batch)
+    for one in pools:
+        counts = [seen[i] for i in one.indices.tolist()]
+        assert max(counts) - min(counts) <= 1 and sum(counts) == 6 * images // len(pools)
 
 
-def test_slice_stride_leaves_single_images_alone() -> None:
-    both = pool("brats", 20, volumes=2), pool("kaggle", 9, start=100)
-    assert (slice_phases(both[1].volumes, both[1].positions, 4, 0) == -1).all()
-    sampler = MixedBatchSampler(both, 4, balance_labels=False, slice_stride=4)
-    assert {i for batch in indices(sampler) for i in batch if i >= 100} == set(range(100, 109))
+def test_a_short_epoch_goes_on_where_the_one_before_stopped() -> None:
+    sampler = SingleBatchSampler([pool("brats", 40)], 8, images_per_epoch=16, balance_labels=False)
+    first, second, third = (set(sampler.draws(epoch)[0].tolist()) for epoch in range(3))
+    assert len(first | second) == 32 and first | second | third == set(range(40))
 
 
 def test_repeats_within_an_epoch_are_told_apart() -> None:
@@ -186,7 +186,7 @@ def test_a_pool_of_one_label_is_not_balanced() -> None:
         ({"batch_size": 1}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
         ({"mixed_ratio": 1.0}, "mixed_ratio"),
-        ({"slice_stride": 0}, "train_slice_stride"),
+        ({"images_per_epoch": 0}, "images_per_epoch=0 must be 1 or more, or null"),
         ({"rank": 2, "world_size": 2}, "rank"),
     ],
 )
@@ -200,11 +200,11 @@ def test_an_empty_pool_is_named() -> None:
         SingleBatchSampler([pool("lgg", 0)], 8)
 
 
-@pytest.mark.parametrize("stride", [1, 3])
-def test_sources_of_a_role_are_drawn_equally_often(stride: int) -> None:
-    # 40 of one cohort in 4 volumes, 8 of another: drawn half and half, labels balanced in each.
-    one = pool("brats+lgg", 48, 0, 6, [1, 1, 0, 0, 1], sources=[0] * 40 + [1] * 8)
-    sampler = SingleBatchSampler([one], 8, balance_sources=True, slice_stride=stride, seed=1)
+@pytest.mark.parametrize("images", [None, 16, 200])
+def test_sources_of_a_role_are_drawn_equally_often(images: int | None) -> None:
+    # 40 of one cohort, 8 of another: drawn half and half, labels balanced in each.
+    one = pool("brats+lgg", 48, 0, [1, 1, 0, 0, 1], sources=[0] * 40 + [1] * 8)
+    sampler = SingleBatchSampler([one], 8, balance_sources=True, images_per_epoch=images, seed=1)
     for epoch in range(4):
         drawn = np.concatenate(indices(sampler, epoch))
         assert abs(int((drawn >= 40).sum()) - len(drawn) / 2) <= 1
@@ -219,12 +219,3 @@ def test_without_balance_sources_they_keep_their_shares() -> None:
     sampler = SingleBatchSampler([one], 8, balance_labels=False, seed=1)
     drawn = np.concatenate(indices(sampler))
     assert int((drawn >= 40).sum()) == 8
-
-
-def test_a_stride_that_leaves_an_epoch_empty_is_refused() -> None:
-    """One volume of 12 slices: a stride of 20 has eight epochs without a slice."""
-    rows = np.arange(12)
-    pool = Pool("brats", rows, rows % 2, np.zeros(12, int), rows, np.zeros(12, int))
-    with pytest.raises(ConfigError, match="train_slice_stride=20 leaves epochs without"):
-        PoolDraws(pool, 0, 0, 20, balance_labels=True, balance_sources=True)
-    assert PoolDraws(pool, 0, 0, 12, balance_labels=True).size == 1
