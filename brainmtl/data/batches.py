@@ -111,6 +111,11 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         return self._planned[1]
 
     @property
+    def images(self) -> int:
+        """Images that every epoch draws, all processes together."""
+        return int(self._counts.sum())
+
+    @property
     def repeats(self) -> dict[str, int]:
         """Per pool: draws of the current epoch that show a sample the epoch has shown before."""
         return {

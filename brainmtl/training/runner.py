@@ -130,10 +130,12 @@ def fit_stage(
     log.info("stage %s starts from %s", stage.name, found)
     trainer, checkpoint = make_trainer(options, stage, directory, state)
     log.info(
-        "stage %s: train %s on %s batches%s",
+        "stage %s: train %s on %s batches, %d epochs of %d images%s",
         stage.name,
         ", ".join(stage.train),
         stage.loader["loader"],
+        stage.max_epochs,
+        datamodule.train_batches.images,
         f", going on in epoch {state.epoch + 1} after {state.batch} batches" if state else "",
     )
     path = str(state.path) if state else None
