@@ -105,15 +105,14 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         """Dataset indices that ``epoch`` (default: the current one) draws, one array per pool."""
         epoch = self.epoch if epoch is None else epoch
         if self._planned is None or self._planned[0] != epoch:
-            totals = self._counts.sum(axis=0).tolist()
-            plan = [d.draw(epoch, n) for d, n in zip(self._draws, totals, strict=True)]
+            plan = [d.draw(epoch, n) for d, n in zip(self._draws, self.images, strict=True)]
             self._planned = (epoch, plan)
         return self._planned[1]
 
     @property
-    def images(self) -> int:
-        """Images that every epoch draws, all processes together."""
-        return int(self._counts.sum())
+    def images(self) -> list[int]:
+        """Images of each pool that every epoch draws, all processes together."""
+        return self._counts.sum(axis=0).tolist()
 
     @property
     def repeats(self) -> dict[str, int]:

@@ -104,6 +104,8 @@ def train(options: Options) -> list[StageResult]:
         for stage, key in zip(stages, keys, strict=True)
         if not (options["reuse_stages"] and finished_stage(key, run_dir))
     }
+    if stages[-1].name in datamodules:
+        _warn_of_few_draws(stages[-1], datamodules[stages[-1].name])
     _point_latest(run_dir)
     results: list[StageResult] = []
     try:
@@ -144,6 +146,24 @@ def _check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mu
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
     return datamodule
+
+
+def _warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> None:
+    """Name the pools of the last stage that hold more samples than all of its epochs draw."""
+    batches = datamodule.train_batches
+    for pool, images in zip(batches.pools, batches.images, strict=True):
+        draws = stage.max_epochs * images
+        if draws < len(pool):
+            log.warning(
+                "stage %s draws %d images of %s, and there are %d: so many deserve a longer training; "
+                "%d epochs instead of %d would draw as many (epochs.<stage>, docs/training.md)",
+                stage.name,
+                draws,
+                pool.name,
+                len(pool),
+                -(-len(pool) // images),
+                stage.max_epochs,
+            )
 
 
 def _finished_run(

@@ -135,7 +135,7 @@ def fit_stage(
         ", ".join(stage.train),
         stage.loader["loader"],
         stage.max_epochs,
-        datamodule.train_batches.images,
+        sum(datamodule.train_batches.images),
         f", going on in epoch {state.epoch + 1} after {state.batch} batches" if state else "",
     )
     path = str(state.path) if state else None

@@ -55,6 +55,26 @@ def test_the_log_says_what_a_stage_starts_from(run: list[StageResult]) -> None:
         assert line.endswith(start)
 
 
+def test_a_training_too_short_for_its_cohort_says_so(
+    phantom_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = []
+    for images in ("8", "null"):
+        options = (
+            "stage=joint",
+            f"data.images_per_epoch={images}",
+            "trainer.limit_train_batches=1",
+        )
+        caplog.clear()
+        train(train_options(phantom_dir, tmp_path / images, *options))
+        said.append([r.getMessage() for r in caplog.records if r.levelname == "WARNING"])
+    assert [text.split(",")[0] for text in said[0]] == [
+        "stage joint draws 5 images of phantom_brats",
+        "stage joint draws 3 images of phantom_kaggle",
+    ]
+    assert "epochs instead of 1" in said[0][0] and said[1] == []
+
+
 def test_frozen_head_does_not_move_in_seg_warmup(run: list[StageResult], phantom_dir: Path) -> None:
     """The head of the warm-up equals the freshly initialised one, bit for bit."""
     import pytorch_lightning as pl
