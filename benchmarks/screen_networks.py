@@ -53,7 +53,7 @@ def train(
     model = instantiate(options["model"]).to(memory_format=LAYOUT)
     average = instantiate(options["model"]).to(memory_format=LAYOUT)
     average.load_state_dict(model.state_dict())
-    update = EmaUpdate(options["ema_decay"] or 1e-6)
+    update = EmaUpdate(options["ema_decay"] or 1e-6, options["ema_warmup"])
     loss = instantiate(options["loss"])
     if loss.needs_class_weights:
         loss.set_class_weights(data.class_weights())

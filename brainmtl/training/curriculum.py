@@ -68,6 +68,7 @@ DECIDING = (
     "seed",
     "channels_last",
     "ema_decay",
+    "ema_warmup",
     "combined_weights",
 )
 

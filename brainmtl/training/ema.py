@@ -12,28 +12,32 @@ from brainmtl.errors import ConfigError
 class WeightEMA(WeightAveraging):
     """Keeps theta_ema = d * theta_ema + (1 - d) * theta after every optimiser step.
 
-    d = min(decay, (1 + n) / (10 + n)) after n updates, so that a short stage is not held back by the
-    weights that it started from (the warm-up of TensorFlow's ExponentialMovingAverage).
+    d = min(decay, (1 + n) / (warmup + n)) after n updates, so that a short stage is not held back by
+    the weights that it started from (10 is the warm-up of TensorFlow's ExponentialMovingAverage).
+    With ``decay`` 1 and ``warmup`` 2 it is the plain mean of the weights at the start and after
+    every step, as in SWAD (Cha et al. 2021), which averages densely for the sake of unseen domains.
     Validation runs on the average; a checkpoint's ``state_dict`` is the average too, and the trained
     weights stand beside it for resuming.
 
     Raises:
-        ConfigError: ``decay`` outside (0, 1).
+        ConfigError: ``decay`` outside (0, 1], or ``warmup`` below 2.
     """
 
-    def __init__(self, decay: float) -> None:
-        if not 0 < decay < 1:
+    def __init__(self, decay: float, warmup: float = 10) -> None:
+        if not 0 < decay <= 1:
             raise ConfigError(
-                f"ema_decay={decay} must lie between 0 and 1 (0 turns the average off)"
+                f"ema_decay={decay} must lie above 0 and be at most 1 (0 turns the average off)"
             )
-        super().__init__(multi_avg_fn=EmaUpdate(decay))
+        if not warmup >= 2:
+            raise ConfigError(f"ema_warmup={warmup} must be 2 (the mean of all steps) or more")
+        super().__init__(multi_avg_fn=EmaUpdate(decay, warmup))
 
 
 class EmaUpdate:
     """The update of all tensors of one type, see :class:`WeightEMA`."""
 
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, decay: float, warmup: float = 10) -> None:
+        self.decay, self.warmup = decay, warmup
 
     @torch.no_grad()
     def __call__(
@@ -45,5 +49,5 @@ class EmaUpdate:
                 average.copy_(weight)
             return
         done = int(updates)
-        rate = 1 - min(self.decay, (1 + done) / (10 + done))
+        rate = 1 - min(self.decay, (1 + done) / (self.warmup + done))
         torch._foreach_lerp_(averages, weights, rate)

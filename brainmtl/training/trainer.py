@@ -107,4 +107,5 @@ def _environment() -> list[LightningEnvironment | TorchElasticEnvironment]:
 
 
 def _averaging(options: Options) -> list[WeightEMA]:
-    return [WeightEMA(options["ema_decay"])] if options["ema_decay"] else []
+    decay, warmup = options["ema_decay"], options["ema_warmup"]
+    return [WeightEMA(decay, warmup)] if decay else []

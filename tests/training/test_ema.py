@@ -22,9 +22,20 @@ def test_update_by_hand() -> None:
     torch.testing.assert_close(average, torch.tensor([0.75, 7.0]))
     update([average], [weight], 1000)  # d = 0.5
     torch.testing.assert_close(average, torch.tensor([0.875, 7.5]))
+    EmaUpdate(0.99, warmup=5)([average], [weight], 3)  # d = 4/8
+    torch.testing.assert_close(average, torch.tensor([0.9375, 7.75]))
     count = torch.tensor(3)
     update([count], [torch.tensor(7)], 5)
     assert count == 7
+
+
+def test_the_mean_of_all_steps() -> None:
+    """Decay 1 and warm-up 2: the start counts as one of the weights, and none more than another."""
+    weights = torch.randn(40, 3)
+    average, update = weights[0].clone(), EmaUpdate(1, warmup=2)
+    for done, weight in enumerate(weights[1:]):
+        update([average], [weight.clone()], done)
+    torch.testing.assert_close(average, weights.mean(0))
 
 
 def test_a_frozen_weight_does_not_move() -> None:
@@ -34,10 +45,16 @@ def test_a_frozen_weight_does_not_move() -> None:
     assert torch.equal(average, before)
 
 
-@pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, 2.0])
+@pytest.mark.parametrize("decay", [0.0, 1.01, -1.0, 2.0, float("nan")])
 def test_decay_outside_its_range(decay: float) -> None:
     with pytest.raises(ConfigError, match="ema_decay"):
         WeightEMA(decay)
+
+
+@pytest.mark.parametrize("warmup", [1.9, 0, -3, float("nan")])
+def test_warmup_outside_its_range(warmup: float) -> None:
+    with pytest.raises(ConfigError, match="ema_warmup"):
+        WeightEMA(0.99, warmup)
 
 
 def test_checkpoint_holds_the_average_and_the_trained_weights(
