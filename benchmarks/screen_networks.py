@@ -26,7 +26,7 @@ from brainmtl.config import compose
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.inference.network import autocast
 from brainmtl.models.multitask import PARTS, MultiTaskModel
-from brainmtl.training.ema import EmaUpdate
+from brainmtl.training.ema import EmaUpdate, resolve_decay
 from brainmtl.training.scores import SourceScores
 
 OWN = {"seconds": "260", "rate": "1e-3"}
@@ -53,7 +53,7 @@ def train(
     model = instantiate(options["model"]).to(memory_format=LAYOUT)
     average = instantiate(options["model"]).to(memory_format=LAYOUT)
     average.load_state_dict(model.state_dict())
-    update = EmaUpdate(options["ema_decay"] or 1e-6, options["ema_warmup"])
+    update = EmaUpdate(resolve_decay(options["ema_decay"], pretrained=False) or 1e-6)
     loss = instantiate(options["loss"])
     if loss.needs_class_weights:
         loss.set_class_weights(data.class_weights())

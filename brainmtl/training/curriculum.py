@@ -68,7 +68,6 @@ DECIDING = (
     "seed",
     "channels_last",
     "ema_decay",
-    "ema_warmup",
     "combined_weights",
 )
 

@@ -128,7 +128,9 @@ def fit_stage(
     if start is not None:
         found = load_weights(module.model, start["state_dict"], str(init_from))
     log.info("stage %s starts from %s", stage.name, found)
-    trainer, checkpoint = make_trainer(options, stage, directory, state)
+    trainer, checkpoint = make_trainer(
+        options, stage, directory, state, pretrained=bool(module.metadata["pretrained"])
+    )
     log.info(
         "stage %s: train %s on %s batches, %d epochs of %d images%s",
         stage.name,

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from brainmtl.training.checkpoint_io import SafeCheckpointIO, StageCheckpoint
-from brainmtl.training.ema import WeightEMA
+from brainmtl.training.ema import WeightEMA, resolve_decay
 from brainmtl.training.history import EpochHistory
 from brainmtl.training.precision import resolve_accelerator, resolve_precision
 from brainmtl.training.resume import State
@@ -25,11 +25,16 @@ Options = dict[str, Any]
 
 
 def make_trainer(
-    options: Options, stage: StageConfig, directory: Path, state: State | None = None
+    options: Options,
+    stage: StageConfig,
+    directory: Path,
+    state: State | None = None,
+    pretrained: bool = False,
 ) -> tuple[pl.Trainer, StageCheckpoint]:
     """The Trainer of a stage and the callback that keeps its best and last checkpoint.
 
-    ``state``: what the stage goes on from, so that the curves go on too.
+    ``state``: what the stage goes on from, so that the curves go on too. ``pretrained``: whether the
+    run began with the built-in weights.
     """
     checkpoint = StageCheckpoint(
         directory / "checkpoints", stage.monitor, stage.mode, options["checkpoint_every"]
@@ -45,7 +50,9 @@ def make_trainer(
         precision=resolve_precision(options["precision"]["value"], accelerator),
         max_epochs=stage.max_epochs,
         callbacks=[
-            *_averaging(options),  # first: it puts the averaged weights in place for validation
+            *_averaging(
+                options, pretrained
+            ),  # first: it puts the averaged weights in place for validation
             EpochHistory(),
             checkpoint,
             stop,
@@ -106,6 +113,6 @@ def _environment() -> list[LightningEnvironment | TorchElasticEnvironment]:
     return [TorchElasticEnvironment() if elastic else LightningEnvironment()]
 
 
-def _averaging(options: Options) -> list[WeightEMA]:
-    decay, warmup = options["ema_decay"], options["ema_warmup"]
-    return [WeightEMA(decay, warmup)] if decay else []
+def _averaging(options: Options, pretrained: bool) -> list[WeightEMA]:
+    decay = resolve_decay(options["ema_decay"], pretrained)
+    return [WeightEMA(decay)] if decay else []

@@ -11,7 +11,7 @@ from support import train_options
 from brainmtl.errors import ConfigError
 from brainmtl.training.checkpoints import load_model
 from brainmtl.training.curriculum import train
-from brainmtl.training.ema import EmaUpdate, WeightEMA
+from brainmtl.training.ema import EmaUpdate, resolve_decay
 
 
 def test_update_by_hand() -> None:
@@ -22,17 +22,15 @@ def test_update_by_hand() -> None:
     torch.testing.assert_close(average, torch.tensor([0.75, 7.0]))
     update([average], [weight], 1000)  # d = 0.5
     torch.testing.assert_close(average, torch.tensor([0.875, 7.5]))
-    EmaUpdate(0.99, warmup=5)([average], [weight], 3)  # d = 4/8
-    torch.testing.assert_close(average, torch.tensor([0.9375, 7.75]))
     count = torch.tensor(3)
     update([count], [torch.tensor(7)], 5)
     assert count == 7
 
 
 def test_the_mean_of_all_steps() -> None:
-    """Decay 1 and warm-up 2: the start counts as one of the weights, and none more than another."""
+    """Decay 1: the start counts as one of the weights, and none more than another."""
     weights = torch.randn(40, 3)
-    average, update = weights[0].clone(), EmaUpdate(1, warmup=2)
+    average, update = weights[0].clone(), EmaUpdate(1)
     for done, weight in enumerate(weights[1:]):
         update([average], [weight.clone()], done)
     torch.testing.assert_close(average, weights.mean(0))
@@ -45,16 +43,34 @@ def test_a_frozen_weight_does_not_move() -> None:
     assert torch.equal(average, before)
 
 
-@pytest.mark.parametrize("decay", [0.0, 1.01, -1.0, 2.0, float("nan")])
-def test_decay_outside_its_range(decay: float) -> None:
-    with pytest.raises(ConfigError, match="ema_decay"):
-        WeightEMA(decay)
+@pytest.mark.parametrize("decay", [1.01, -1.0, float("nan"), "automatic"])
+def test_decay_outside_its_range(decay: float | str) -> None:
+    with pytest.raises(ConfigError, match=f"ema_decay={decay}"):
+        resolve_decay(decay, pretrained=True)
 
 
-@pytest.mark.parametrize("warmup", [1.9, 0, -3, float("nan")])
-def test_warmup_outside_its_range(warmup: float) -> None:
-    with pytest.raises(ConfigError, match="ema_warmup"):
-        WeightEMA(0.99, warmup)
+# What the built-in weights fit.
+DEFAULT_MODEL = ("model.base_filters=32", "model.depth=3", "model.hidden_dim=512")
+
+
+@pytest.mark.parametrize(("start", "same"), [("auto", "1"), ("null", "0.99")])
+def test_auto_is_the_mean_where_a_run_began_with_the_built_in_weights(
+    phantom_dir: Path, tmp_path: Path, start: str, same: str
+) -> None:
+    """In its last stage as well, which starts from a checkpoint of the run."""
+
+    def weights(decay: str) -> dict[str, torch.Tensor]:
+        brief = (
+            "stage.order=[cls_head,joint]",
+            "trainer.limit_train_batches=2",
+            "data.batch_size=4",
+        )
+        chosen = (*DEFAULT_MODEL, *brief, f"init_from={start}", f"ema_decay={decay}")
+        results = train(train_options(phantom_dir, tmp_path / decay, *chosen))
+        return load_model(results[-1].last)[0].state_dict()
+
+    auto, equal = weights("auto"), weights(same)
+    assert all(torch.equal(value, equal[name]) for name, value in auto.items())
 
 
 def test_checkpoint_holds_the_average_and_the_trained_weights(
