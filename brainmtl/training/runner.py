@@ -132,7 +132,7 @@ def fit_stage(
         options, stage, directory, state, pretrained=bool(module.metadata["pretrained"])
     )
     log.info(
-        "stage %s: train %s on %s batches, %d epochs of %d images%s",
+        "stage %s: train %s on %s batches, %d x %d images%s",
         stage.name,
         ", ".join(stage.train),
         stage.loader["loader"],
