@@ -101,7 +101,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
         self.seed, self.fold = int(seed), fold
         self.mixed_ratio, self.balance_labels = float(mixed_ratio), bool(balance_labels)
         self.balance_sources = bool(balance_sources)
-        self.images_per_epoch = images_per_epoch
+        self.images_per_epoch = None if images_per_epoch is None else int(images_per_epoch)
         self.augmentation = augmentation
         self.max_train_samples = max_train_samples
         self.max_eval_samples = max_eval_samples

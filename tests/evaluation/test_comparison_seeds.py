@@ -260,7 +260,7 @@ def test_the_seeds_of_merged_folds(tmp_path: Path) -> None:
     record(runs[1] / "0", 1, "fold=0", "epochs.joint=99")
     after = compare([runs, other], resamples=RESAMPLES)["comparison"]["warnings"]
     (warning,) = [text for text in after if text not in before]
-    assert "epochs.joint: 23 -> 99" in warning
+    assert "epochs.joint: 16 -> 99" in warning
     assert not any("recipe" in text or "seed" in text for text in before)
 
 
