@@ -60,15 +60,16 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         self.share(rank, world_size)
         self.epoch = 0
         self._first_batch = 0
-        self._draws = [
-            PoolDraws(p, i, seed, balance_labels, balance_sources) for i, p in enumerate(pools)
-        ]
         # How many samples of each pool every batch takes, int (batches, pools).
         self._counts = (
             self._one_pass([len(pool) for pool in pools])
             if images_per_epoch is None
             else _repeated(self._full_group(), images_per_epoch)
         )
+        self._draws = [
+            PoolDraws(pool, count, number, seed, balance_labels, balance_sources)
+            for number, (pool, count) in enumerate(zip(pools, self.images, strict=True))
+        ]
         self._planned: tuple[int, list[np.ndarray]] | None = None
 
     @abstractmethod
@@ -105,8 +106,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]], ABC):
         """Dataset indices that ``epoch`` (default: the current one) draws, one array per pool."""
         epoch = self.epoch if epoch is None else epoch
         if self._planned is None or self._planned[0] != epoch:
-            plan = [d.draw(epoch, n) for d, n in zip(self._draws, self.images, strict=True)]
-            self._planned = (epoch, plan)
+            self._planned = (epoch, [draws.draw(epoch) for draws in self._draws])
         return self._planned[1]
 
     @property

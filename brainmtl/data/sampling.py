@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+Stratum = tuple[np.ndarray, int]
+
 
 class SampleKey(NamedTuple):
     """A draw: index into the dataset, the epoch, and how often the epoch drew this index before."""
@@ -43,18 +45,19 @@ class Pool:
 
 
 class PoolDraws:
-    """Draws from one :class:`Pool`: a pure function of (seed, epoch, count).
+    """``count`` draws an epoch from one :class:`Pool`: a pure function of (seed, epoch).
 
     With ``balance_labels`` the two labels are drawn equally often, evenly spread over the epoch,
     and samples without a label (they serve segmentation) keep their natural share. Then the
     commoner label is not exhausted within one epoch; its samples take turns over the epochs. With
     ``balance_sources`` the same holds for the sources of the pool, so that a small cohort is not
-    drowned by a large one.
+    drowned by a large one. ``number`` of the pool: each shuffles in its own way.
     """
 
     def __init__(
         self,
         pool: Pool,
+        count: int,
         number: int,
         seed: int,
         balance_labels: bool,
@@ -63,39 +66,36 @@ class PoolDraws:
         self.pool = pool
         self.key = (seed, 1 + number)
         self.balance_labels = balance_labels
-        self._sources = np.unique(pool.sources) if balance_sources else None
-
-    def draw(self, epoch: int, count: int) -> np.ndarray:
-        """Dataset indices (count,) of ``epoch``, in order; every epoch must ask for as many."""
-        strata: list[np.ndarray] = []
-        counts: list[int] = []
-        for part, share in self._by_source(count):
-            parts, shares = self._by_label(part, share)
-            strata += parts
-            counts += shares
-        draws = [
-            self._take(s, k, epoch, i) for i, (s, k) in enumerate(zip(strata, counts, strict=True))
+        self.balance_sources = balance_sources
+        # Rows, and how many of them an epoch draws.
+        self._strata = [
+            stratum for part in self._by_source(count) for stratum in self._by_label(*part)
         ]
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """Dataset indices (count,) of ``epoch``, in order."""
+        draws = [self._take(*stratum, epoch, i) for i, stratum in enumerate(self._strata)]
         return self.pool.indices[_interleave(draws)]
 
-    def _by_source(self, count: int) -> list[tuple[np.ndarray, int]]:
+    def _by_source(self, count: int) -> list[Stratum]:
         """Rows and number of draws per source; all rows together where sources are not balanced."""
-        if self._sources is None:
+        if not self.balance_sources:
             return [(np.arange(len(self.pool)), count)]
-        parts = [np.flatnonzero(self.pool.sources == code) for code in self._sources]
+        codes = np.unique(self.pool.sources)
+        parts = [np.flatnonzero(self.pool.sources == code) for code in codes]
         ends = [round(count * (i + 1) / len(parts)) for i in range(len(parts))]
         return list(zip(parts, np.diff([0, *ends]).tolist(), strict=True))
 
-    def _by_label(self, rows: np.ndarray, count: int) -> tuple[list[np.ndarray], list[int]]:
+    def _by_label(self, rows: np.ndarray, count: int) -> list[Stratum]:
         """Rows without a label, of label 0 and of label 1, and how many draws each gets."""
         labels = self.pool.labels[rows]
         strata = [rows[labels == label] for label in (-1, 0, 1)]
         if not self.balance_labels or not (len(strata[1]) and len(strata[2])):
             # One label alone is drawn in proportion.
-            return [rows], [count]
+            return [(rows, count)]
         unlabelled = round(count * len(strata[0]) / len(rows))
         half = (count - unlabelled) // 2
-        return strata, [unlabelled, count - unlabelled - half, half]
+        return list(zip(strata, [unlabelled, count - unlabelled - half, half], strict=True))
 
     def _take(self, rows: np.ndarray, count: int, epoch: int, stratum: int) -> np.ndarray:
         """``count`` of ``rows``: whole shuffled passes, then a stream that goes on next epoch."""

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from brainmtl.errors import ConfigError
 
-AUTO = "auto"
 SCRATCH_DECAY = 0.99  # of runs that do not begin with the built-in weights
 
 
@@ -19,7 +18,7 @@ def resolve_decay(given: float | str, pretrained: bool) -> float:
     Raises:
         ConfigError: neither "auto" nor within 0..1.
     """
-    if given == AUTO:
+    if given == "auto":
         return 1.0 if pretrained else SCRATCH_DECAY
     if isinstance(given, str) or not 0 <= given <= 1:
         raise ConfigError(

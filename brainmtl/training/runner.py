@@ -129,7 +129,7 @@ def fit_stage(
         found = load_weights(module.model, start["state_dict"], str(init_from))
     log.info("stage %s starts from %s", stage.name, found)
     trainer, checkpoint = make_trainer(
-        options, stage, directory, state, pretrained=bool(module.metadata["pretrained"])
+        options, stage, directory, state, bool(module.metadata["pretrained"])
     )
     log.info(
         "stage %s: train %s on %s batches, %d x %d images%s",

@@ -28,8 +28,8 @@ def make_trainer(
     options: Options,
     stage: StageConfig,
     directory: Path,
-    state: State | None = None,
-    pretrained: bool = False,
+    state: State | None,
+    pretrained: bool,
 ) -> tuple[pl.Trainer, StageCheckpoint]:
     """The Trainer of a stage and the callback that keeps its best and last checkpoint.
 
@@ -50,9 +50,8 @@ def make_trainer(
         precision=resolve_precision(options["precision"]["value"], accelerator),
         max_epochs=stage.max_epochs,
         callbacks=[
-            *_averaging(
-                options, pretrained
-            ),  # first: it puts the averaged weights in place for validation
+            # First: it puts the averaged weights in place for validation.
+            *_averaging(options["ema_decay"], pretrained),
             EpochHistory(),
             checkpoint,
             stop,
@@ -113,6 +112,6 @@ def _environment() -> list[LightningEnvironment | TorchElasticEnvironment]:
     return [TorchElasticEnvironment() if elastic else LightningEnvironment()]
 
 
-def _averaging(options: Options, pretrained: bool) -> list[WeightEMA]:
-    decay = resolve_decay(options["ema_decay"], pretrained)
+def _averaging(given: float | str, pretrained: bool) -> list[WeightEMA]:
+    decay = resolve_decay(given, pretrained)
     return [WeightEMA(decay)] if decay else []

@@ -43,7 +43,7 @@ def test_a_frozen_weight_does_not_move() -> None:
     assert torch.equal(average, before)
 
 
-@pytest.mark.parametrize("decay", [1.01, -1.0, float("nan"), "automatic"])
+@pytest.mark.parametrize("decay", [1.01, -1.0, 2.0, float("nan"), "automatic"])
 def test_decay_outside_its_range(decay: float | str) -> None:
     with pytest.raises(ConfigError, match=f"ema_decay={decay}"):
         resolve_decay(decay, pretrained=True)
