@@ -18,8 +18,8 @@ from sklearn import metrics as reference
 from support import count_calls
 
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.samples import read_reference, read_sample, write_sample
-from brainmtl.errors import BrainMTLError, ConfigError, DataError
+from brainmtl.data.samples import read_reference, read_sample
+from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import predict_split
 from brainmtl.evaluation.run import evaluate as evaluate_all
 from brainmtl.evaluation.selection import (
@@ -228,64 +228,6 @@ def test_masks_follow_the_threshold(data_dir: Path, model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"split": "val"}, r"is empty.*kaggle \(train 2, test 10\)"),
-        ({"split": "dev"}, "split=dev is unknown"),
-        ({"sources": ["brats"]}, "holds.*phantom_brats"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"cls_threshold": 1.0}, "threshold=1.0 must lie"),
-        ({"sections": ["magic"]}, r"sections=\['magic'\] are unknown"),
-        ({"operating_point": "best"}, "operating_point=best is unknown"),
-        ({"operating_point": "fit"}, "has no validation samples"),
-        ({"cls_threshold": 0.2}, "seg_gate=0.3 lies above the threshold 0.2"),
-        ({"min_false_positive_pixels": 0}, "min_false_positive_pixels=0"),
-        ({"device": "cuda:9999"}, "device"),
-        ({"ckpt": "/nowhere/best.ckpt"}, "does not exist"),
-        ({"data_dir": "/nowhere"}, "prepare"),
-    ],
-)
-def test_options_that_cannot_work(
-    changes: dict[str, Any], message: str, checkpoint: Path, data_dir: Path, tmp_path: Path
-) -> None:
-    if torch.cuda.is_available() and "device" in changes:
-        pytest.skip("needs a machine without CUDA")
-    arguments = {"ckpt": checkpoint, "data_dir": data_dir, "out_dir": tmp_path / "out"} | changes
-    with pytest.raises(BrainMTLError, match=message):
-        evaluate(**arguments)
-    assert not (tmp_path / "out").exists()
-
-
-def test_checkpoint_of_another_preprocessing_version(
-    model: Any, data_dir: Path, tmp_path: Path
-) -> None:
-    path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, data_dir, preprocessing_version="0")
-    with pytest.raises(DataError, match=r"version 0.*Train again"):
-        evaluate(path, data_dir)
-
-
-def test_file_that_is_no_checkpoint_of_ours(data_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.ckpt"
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(BrainMTLError, match=r"a\.ckpt"):
-        evaluate(path, data_dir)
-    torch.save({"state_dict": {}}, path)
-    with pytest.raises(BrainMTLError, match=r"a\.ckpt"):
-        evaluate(path, data_dir)
-
-
-def test_network_that_returns_nan_is_named(model: Any, data_dir: Path, tmp_path: Path) -> None:
-    path = tiny.write_checkpoint(tmp_path / "nan.ckpt", model, data_dir)
-    stored = torch.load(path, weights_only=True)
-    for value in stored["state_dict"].values():
-        if value.is_floating_point():
-            value.fill_(torch.nan)
-    torch.save(stored, path)
-    with pytest.raises(DataError, match="NaN"):
-        evaluate(path, data_dir, sources=["kaggle"])
-
-
-@pytest.mark.parametrize(
     ("changes", "split", "remark"),
     [
         ({"manifest_sha256": "0" * 64}, "test", "not the one of training"),
@@ -305,37 +247,6 @@ def test_remarks_open_the_report(
     assert any(remark in text for text in found["run"]["remarks"])
     report = (found["out_dir"] / "report.md").read_text(encoding="utf-8")
     assert report.index(remark) < report.index("## Headline")
-
-
-def test_missing_sample_and_reference_are_named(model: Any, tmp_path: Path) -> None:
-    folder = tiny.write_folder(tmp_path / "data")
-    path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, folder)
-    (folder / "lgg" / "references" / "L.npz").unlink()
-    with pytest.raises(DataError, match=r"L\.npz"):
-        evaluate(path, folder, sources=["lgg"])
-    (folder / "kaggle" / "test" / "photo_05.npz").unlink()
-    with pytest.raises(DataError, match=r"photo_05\.npz"):
-        evaluate(path, folder, sources=["kaggle"])
-
-
-@pytest.mark.parametrize("what", ["version", "channels"])
-def test_sample_that_does_not_fit_the_checkpoint(what: str, model: Any, tmp_path: Path) -> None:
-    folder = tiny.write_folder(tmp_path / "data")
-    path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, folder)
-    sample_path = folder / "kaggle" / "test" / "photo_02.npz"
-    sample = read_sample(sample_path)
-    image, metadata = sample.image, sample.metadata
-    if what == "version":
-        metadata["preprocessing_version"] = "0"
-    else:
-        image = np.repeat(image, 3, axis=0)
-    write_sample(sample_path, image, sample.label, None, metadata)
-    expected = {
-        "version": "preprocessing version 0.*prepare",
-        "channels": "has 3 channels.*takes 1",
-    }
-    with pytest.raises(DataError, match=rf"photo_02\.npz.*{expected[what]}"):
-        evaluate(path, folder, sources=["kaggle"])
 
 
 def test_sources_may_be_chosen(
