@@ -73,6 +73,7 @@ def build_card(
         "training_sources": list(run["training_sources"]),
         "synthetic_training": run["synthetic_training"],
         "pretrained": run.get("pretrained"),
+        "trainings": run.get("trainings", 1),
         "evaluation_sources": list(result),
         "synthetic_evaluation": [name for name, values in result.items() if values["synthetic"]],
         "split": run["split"],

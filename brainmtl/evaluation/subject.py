@@ -57,6 +57,7 @@ class Subject:
             "training_sources": list(self.meta.get("sources") or []),
             "synthetic_training": bool(self.meta.get("synthetic_training")),
             "pretrained": self.meta.get("pretrained"),
+            "trainings": self.meta.get("trainings", 1),
             "preprocessing_version": self.meta["preprocessing_version"],
             "display_names": {
                 source: display_name(source, bool(flag)) for source, flag in synthetic.items()

@@ -62,6 +62,7 @@ def bare_card(
         "training_sources": list(meta.get("sources") or []),
         "synthetic_training": bool(meta.get("synthetic_training")),
         "pretrained": meta.get("pretrained"),
+        "trainings": meta.get("trainings", 1),
         "preprocessing_version": meta["preprocessing_version"],
         "operating_point": point.to_dict(),
         "display_names": {},

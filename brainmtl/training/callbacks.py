@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
 from brainmtl.errors import ConfigError
@@ -113,6 +114,14 @@ class HyperParameters(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write both once the best epoch is known."""
+        self._write(trainer, module)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """... or at once, of weights that are validated and not trained."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._write(trainer, module)
+
+    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         best = best_epoch(module.history, module.stage.monitor, module.stage.mode)
         if not isinstance(trainer.logger, TensorBoardLogger) or best is None:
             return

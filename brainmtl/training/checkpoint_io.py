@@ -124,6 +124,14 @@ class StageCheckpoint(Checkpoint):
             self._save(trainer, self.best)
         self._save(trainer, self.last)
 
+    def keep(self, trainer: pl.Trainer) -> None:
+        """Write both files of weights that were validated and not trained, with the score they had."""
+        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
+        if value is not None and math.isfinite(value):
+            self.score = float(value)
+            for path in (self.best, self.last):
+                trainer.save_checkpoint(path, weights_only=True)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember that the loop has come to its end."""
         self._ended = True

@@ -6,6 +6,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ def _verify(path: Path) -> None:
         damaged = archive.testzip()
     if damaged is not None:
         raise EOFError(f"its checksum does not hold: {damaged} is damaged")
+
+
+def mean_checkpoint(paths: Sequence[Path]) -> dict[str, Any]:
+    """The mean of the weights of several trainings that began with the same ones, described as the first.
+
+    Wortsman et al. 2022, "Model soups". Counters (integers) are the first one's.
+
+    Raises:
+        DataError: as :func:`read_checkpoint`; or they are not of one architecture.
+    """
+    first, *others = [read_checkpoint(path) for path in paths]
+    weights = first["state_dict"]
+    for path, other in zip(paths[1:], others, strict=True):
+        shapes = {key: value.shape for key, value in other["state_dict"].items()}
+        if shapes != {key: value.shape for key, value in weights.items()}:
+            raise DataError(f"{path} and {paths[0]} are not of one architecture: they have no mean")
+    mean = {
+        key: torch.stack([c["state_dict"][key].double() for c in (first, *others)])
+        .mean(0)
+        .to(value)
+        if value.is_floating_point()
+        else value
+        for key, value in weights.items()
+    }
+    return {"brainmtl": first["brainmtl"], "state_dict": mean}
 
 
 def load_model(path: str | Path) -> tuple[MultiTaskModel, dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,13 +11,11 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 
-from brainmtl import __version__
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest, load_manifest
-from brainmtl.data.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
-from brainmtl.files import sha256
+from brainmtl.training.build import make_datamodule, make_module, own_words
 from brainmtl.training.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.monitors import check_monitor
 from brainmtl.training.reuse import (
@@ -40,35 +36,20 @@ from brainmtl.training.run_record import (
 from brainmtl.training.runner import (
     Options,
     StageResult,
+    Start,
     fit_stage,
-    make_datamodule,
-    make_module,
-    own_words,
     run_stage,
 )
 from brainmtl.training.settings import run_settings
+from brainmtl.training.stage_keys import stage_keys, stage_options
 from brainmtl.training.stages import StageConfig, stage_configs
 from brainmtl.training.start import starting_weights
 from brainmtl.training.status import command, overrides, read_status, run_status
 from brainmtl.training.team import follow, is_follower, team, team_size
 
 log = logging.getLogger(__name__)
-# What decides the weights of a stage, beside the stage itself, its data and where it started.
-DECIDING = (
-    "data",
-    "augmentation",
-    "model",
-    "loss",
-    "balance",
-    "adversary",
-    "optimizer",
-    "scheduler",
-    "precision",
-    "trainer",
-    "seed",
-    "channels_last",
-    "ema_decay",
-    "combined_weights",
+MUCH_WORSE = (
+    0.02  # of a mean on validation data than each of its members; less is the noise of few cases
 )
 
 
@@ -91,16 +72,17 @@ def train(options: Options) -> list[StageResult]:
     run_dir = Path(options["run_dir"])
     init_from = starting_weights(options)
     _check_start(options, init_from)
+    _check_members(options, stages, init_from)
     manifest = load_manifest(options["data"]["data_dir"])
     record = find_record(run_dir)
     if record is not None:
         remedy = "choose another folder (hydra.run.dir=...)"
         require_same(run_dir, record, options, remedy, manifest.sha256)
-    keys = _stage_keys(options, stages, init_from, manifest.sha256)
+    keys = stage_keys(options, stages, init_from, manifest.sha256)
     if record is not None and (finished := _finished_run(run_dir, stages, keys)):
         return finished
     datamodules = {
-        stage.name: _check_stage(options, stage, manifest)
+        stage.name: _check_stage(stage_options(options, stage), stage, manifest)
         for stage, key in zip(stages, keys, strict=True)
         if not (options["reuse_stages"] and finished_stage(key, run_dir))
     }
@@ -113,11 +95,16 @@ def train(options: Options) -> list[StageResult]:
             _begin(run_dir, options, record, manifest.sha256)
             with team(options, fit_stage):
                 for stage, key in zip(stages, keys, strict=True):
+                    members = [found for found in results if found.name in stage.mean_of]
+                    start = tuple(member.best for member in members) or init_from
                     go_on, datamodule = record is not None, datamodules.get(stage.name)
+                    own = stage_options(options, stage)
                     results.append(
-                        _take_or_train(options, stage, run_dir, init_from, key, go_on, datamodule)
+                        _take_or_train(own, stage, run_dir, start, key, go_on, datamodule)
                     )
-                    init_from = results[-1].best
+                    compare_with_members(stage, results[-1], members)
+                    if stage.member_of is None:
+                        init_from = results[-1].best
                     if stage is not stages[-1]:
                         _summarise(options)
     finally:
@@ -138,6 +125,39 @@ def _check_start(options: Options, init_from: Path | None) -> None:
             check_fit(model, start["state_dict"], f"init_from={init_from}")
 
 
+def _check_members(options: Options, stages: Sequence[StageConfig], init_from: Path | None) -> None:
+    """Refuse a mean of trainings that would be worth nothing, before they take their hours."""
+    for stage in stages:
+        if stage.mean_of and options["model"]["norm"] == "batch":
+            raise ConfigError(
+                f"members={len(stage.mean_of)} with model.norm=batch: statistics of batch norm belong to the weights "
+                "that they were taken with, not to a mean of weights; use model.norm=group, or members=1"
+            )
+    if stages[0].member_of is not None and init_from is None:
+        raise ConfigError(
+            f"members: those of {stages[0].member_of} would each begin with random weights of their own, and the mean "
+            "of such trainings is worth nothing; train a stage before it, give init_from=..., or use members=1"
+        )
+
+
+def compare_with_members(
+    stage: StageConfig, result: StageResult, members: Sequence[StageResult]
+) -> None:
+    """Say what a mean is worth beside the trainings that it is made of."""
+    if not members:
+        return
+    sign = 1 if stage.mode == "max" else -1
+    own = ", ".join(f"{member.name} {member.score:.4f}" for member in members)
+    log.info("%s: mean %.4f; %s", result.monitor, result.score, own)
+    if all(sign * (result.score - member.score) < -MUCH_WORSE for member in members):
+        log.warning(
+            "the mean of %s is worse on validation data than each of them: their weights may lie too far apart for a "
+            "mean. Evaluate a member as well, and see whether members=1 or smaller learning rates (optimizer.lr_scale) "
+            "do better",
+            ", ".join(stage.mean_of),
+        )
+
+
 def _check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> MultiTaskDataModule:
     """Build what a stage trains and trains with, so that no later stage fails after hours."""
     datamodule = make_datamodule(options, stage, manifest)
@@ -152,6 +172,7 @@ def _warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> N
     """Name the pools of the last stage that hold more samples than all of its epochs draw."""
     batches = datamodule.train_batches
     for pool, images in zip(batches.pools, batches.images, strict=True):
+        images *= len(stage.mean_of) or 1
         draws = stage.max_epochs * images
         if draws < len(pool):
             log.warning(
@@ -185,24 +206,11 @@ def _begin(run_dir: Path, options: Options, record: Record | None, manifest_sha2
     write_record(run_dir, options, command(), overrides(), manifest_sha256)
 
 
-def _stage_keys(
-    options: Options,
-    stages: Sequence[StageConfig],
-    init_from: Path | None,
-    manifest_sha256: str,
-) -> list[str]:
-    origin = sha256(init_from) if init_from else "scratch"
-    keys: list[str] = []
-    for stage in stages:
-        keys.append(stage_key(options, stage, keys[-1] if keys else origin, manifest_sha256))
-    return keys
-
-
 def _take_or_train(
     options: Options,
     stage: StageConfig,
     run_dir: Path,
-    init_from: Path | None,
+    init_from: Start,
     key: str,
     go_on: bool,
     datamodule: MultiTaskDataModule | None,
@@ -229,25 +237,6 @@ def _summarise(options: Options) -> None:
         write_summary(Path(options["run_dir"]), picture=bool(options["callbacks"].get("panel")))
     except Exception:
         log.warning("%s has no summary", options["run_dir"], exc_info=True)
-
-
-def stage_key(options: Options, stage: StageConfig, origin: str, manifest_sha256: str) -> str:
-    """SHA-256 over all that decides a stage's weights; ``origin`` stands for its initial weights."""
-    deciding = {name: options[name] for name in DECIDING}
-    # lambda_cls and the balance weigh two tasks against each other, and the adversary is at work
-    # where both are trained: one task has no use for any of them.
-    if len(stage.tasks) == 1:
-        deciding |= {"balance": None, "adversary": None}
-        deciding["loss"] = {
-            name: value for name, value in options["loss"].items() if name != "lambda_cls"
-        }
-    deciding |= {
-        "stage": vars(stage),
-        "origin": origin,
-        "manifest": manifest_sha256,
-        "versions": [__version__, PREPROCESSING_VERSION],
-    }
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=list).encode()).hexdigest()
 
 
 def _point_latest(run_dir: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from brainmtl.training.optim import learning_rates_by_group
 
@@ -58,6 +59,13 @@ class EpochHistory(pl.Callback):
             "images": int(trainer.strategy.reduce(images, reduce_op="sum")),  # of all processes
             **{name: _finite(value) for name, value in figures.items()},
         }
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Complete the only entry of weights that are validated and not trained."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            pl_module.history[-1] |= {
+                name: _finite(float(value)) for name, value in trainer.callback_metrics.items()
+            }
 
 
 def _finite(value: float) -> float | None:

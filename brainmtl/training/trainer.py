@@ -51,7 +51,7 @@ def make_trainer(
         max_epochs=stage.max_epochs,
         callbacks=[
             # First: it puts the averaged weights in place for validation.
-            *_averaging(options["ema_decay"], pretrained),
+            *([] if stage.mean_of else _averaging(options["ema_decay"], pretrained)),
             EpochHistory(),
             checkpoint,
             stop,

@@ -34,6 +34,7 @@ KEYS = {
     "training_sources",
     "synthetic_training",
     "pretrained",
+    "trainings",
     "evaluation_sources",
     "synthetic_evaluation",
     "split",

@@ -184,6 +184,13 @@ def test_weights_that_a_model_began_with_are_named(tmp_path: Path) -> None:
     run = inputs.run(result, pretrained="synthetic heads (phantom_brats)")
     _, markdown, _ = written(tmp_path, result, run=run)
     assert "Its first weights were trained on synthetic heads (phantom_brats)." in markdown
+    assert "the mean of" not in markdown
+
+
+def test_a_mean_of_several_trainings_says_so(tmp_path: Path) -> None:
+    result = {"lgg": inputs.source_values(inputs.Figures())}
+    _, markdown, _ = written(tmp_path, result, run=inputs.run(result, trainings=3))
+    assert "Its weights are the mean of 3 trainings from the same start." in markdown
 
 
 def test_section_of_another_part(tmp_path: Path) -> None:

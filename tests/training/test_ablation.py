@@ -8,7 +8,7 @@ import pytest
 from support import compose
 
 from brainmtl.config import CONF_DIR
-from brainmtl.training.runner import make_datamodule
+from brainmtl.training.build import make_datamodule
 from brainmtl.training.stages import StageConfig, stage_configs
 
 ARMS = {

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from brainmtl.errors import ConfigError
 from brainmtl.training.adversary import SourceAdversary, reversal_schedule
 from brainmtl.training.balance import FixedWeights, PCGrad, project_conflicting
+from brainmtl.training.build import make_datamodule, make_module
 from brainmtl.training.checkpoints import load_model, read_checkpoint
-from brainmtl.training.curriculum import stage_key, train
+from brainmtl.training.curriculum import train
 from brainmtl.training.module import MultiTaskModule
-from brainmtl.training.runner import make_datamodule, make_module
+from brainmtl.training.stage_keys import stage_key
 from brainmtl.training.stages import stage_configs
 
 BALANCES = ("fixed", "uncertainty", "dwa", "pcgrad")

@@ -11,8 +11,9 @@ from support import count_calls, train_options
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.training.checkpoints import load_model, read_checkpoint
-from brainmtl.training.curriculum import stage_key, train
+from brainmtl.training.curriculum import train
 from brainmtl.training.runner import StageResult
+from brainmtl.training.stage_keys import stage_key
 from brainmtl.training.stages import stage_configs
 
 Weights = dict[str, torch.Tensor]

@@ -12,10 +12,11 @@ import torch
 from support import train_options
 
 from brainmtl.errors import ConfigError
+from brainmtl.training.build import make_datamodule, make_module
 from brainmtl.training.checkpoints import load_weights, read_checkpoint
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import NonFiniteLossError
-from brainmtl.training.runner import StageResult, make_datamodule, make_module
+from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import stage_configs
 from brainmtl.training.status import read_status
 from brainmtl.training.team import team_size
@@ -93,6 +94,22 @@ def test_validation_is_that_of_one_process(
     entry = max(_history(folder), key=lambda e: e[monitor])
     found = {k: v for k, v in entry.items() if k.startswith("val/") and "loss" not in k}
     assert found and {k: float(trainer.callback_metrics[k]) for k in found} == pytest.approx(found)
+
+
+def test_two_processes_validate_the_mean_of_two_members(
+    pair: tuple[Path, Path], phantom_dir: Path, tmp_path: Path
+) -> None:
+    """The trainings and the validation of their mean are jobs of one team."""
+    start = pair[1] / "joint/checkpoints/best.ckpt"
+    steps = ("members=2", f"init_from={start}", "trainer.limit_train_batches=2")
+    *members, mean = train(train_options(phantom_dir, tmp_path / "run", *JOINT, *TWO, *steps))
+    assert [result.name for result in (*members, mean)] == ["joint_1", "joint_2", "joint"]
+    first, second, found = (read_checkpoint(r.best)["state_dict"] for r in (*members, mean))
+    for name, value in found.items():
+        assert torch.equal(value, ((first[name].double() + second[name]) / 2).float()), name
+    [entry] = json.loads((mean.directory / "stage.json").read_text())["history"]
+    assert entry[mean.monitor] == mean.score
+    assert len(list((tmp_path / "run").rglob("*tfevents*"))) == 3
 
 
 def test_one_folder_with_one_writer(pair: tuple[Path, Path]) -> None:

@@ -16,10 +16,11 @@ from brainmtl.data.manifest import read_manifest, write_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.models.multitask import MultiTaskOutput
 from brainmtl.training import panel
+from brainmtl.training.build import make_datamodule, make_module
 from brainmtl.training.checkpoints import load_model, read_checkpoint
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import NonFiniteLossError
-from brainmtl.training.runner import StageResult, make_datamodule, make_module
+from brainmtl.training.runner import StageResult
 from brainmtl.training.scores import SourceScores, role_means
 from brainmtl.training.stages import stage_configs
 

@@ -35,6 +35,19 @@ def test_order_decides() -> None:
     assert [stage.name for stage in stage_configs(stages, MIXED)] == ["b", "a"]
 
 
+def test_a_stage_of_three_members_is_three_trainings_and_their_mean() -> None:
+    last = VALID | {"name": "last"}
+    stages = {"order": ["joint", "last"], "joint": VALID | {"members": 3}, "last": last}
+    *members, mean, after = stage_configs(stages, MIXED)
+    assert [stage.name for stage in members] == ["joint_1", "joint_2", "joint_3"]
+    assert [(stage.member, stage.member_of) for stage in members] == [
+        (k, "joint") for k in range(3)
+    ]
+    assert (mean.name, mean.mean_of) == ("joint", ("joint_1", "joint_2", "joint_3"))
+    assert (after.name, after.member_of, after.mean_of) == ("last", None, ())
+    assert stage_configs(VALID | {"members": 1}, MIXED) == stage_configs(VALID, MIXED)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,10 +12,11 @@ import torch
 from support import compose, train_options
 
 from brainmtl.errors import ConfigError
+from brainmtl.training.build import make_datamodule, make_module
 from brainmtl.training.callbacks import TaskGradients
 from brainmtl.training.checkpoints import read_checkpoint
 from brainmtl.training.curriculum import train
-from brainmtl.training.runner import StageResult, make_datamodule, make_module
+from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import stage_configs
 
 OBSERVED = (

@@ -70,6 +70,7 @@ def resolve(folder: Path, split: str) -> Chain:
     if merged:
         return Chain(folder, merged)
     stages = sorted(path for path in folder.iterdir() if _is_stage(path, split))
+    stages = [path for path in stages if not _is_bare_member(path, split)]
     if stages:
         return Chain(folder, _evaluations(stages, split))
     jobs = sorted({path.parent.parent for path in folder.glob("*/*/stage.json")})
@@ -100,6 +101,15 @@ def _stage_name(folder: Path) -> str:
 def _is_stage(folder: Path, split: str) -> bool:
     marks = ("stage.json", "checkpoints", f"evaluation_{split}")
     return folder.is_dir() and any((folder / mark).exists() for mark in marks)
+
+
+def _is_bare_member(stage: Path, split: str) -> bool:
+    """Whether a stage is one training of a mean that nobody has evaluated by itself."""
+    path = stage / "stage.json"
+    if not path.is_file() or (stage / f"evaluation_{split}").is_dir():
+        return False
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return bool((record.get("stage") or {}).get("member_of"))
 
 
 def _order(run: Path, names: list[str]) -> list[str]:

@@ -121,6 +121,10 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         )
     if run.get("pretrained"):
         found.append(f"Its first weights were trained on {run['pretrained']}.")
+    if run.get("trainings", 1) > 1:
+        found.append(
+            f"Its weights are the mean of {run['trainings']} trainings from the same start."
+        )
     return found
 
 

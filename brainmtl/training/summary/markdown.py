@@ -57,22 +57,29 @@ def _stages(run: Run) -> list[str]:
     rows = []
     for name, record in run.stages.items():
         history, stage, best = record["history"], record["stage"], best_of(record)
+        mean = ", ".join(stage.get("mean_of") or [])
         rows.append(
             [
                 name,
                 ", ".join(stage["train"]),
                 stage["loader"]["loader"],
-                f"{len(history)} of {stage['max_epochs']}",
-                best["epoch"] + 1 if best else None,
+                None if mean else f"{len(history)} of {stage['max_epochs']}",
+                best["epoch"] + 1 if best and not mean else None,
                 record["monitor"],
                 record["score"],
                 duration(record["seconds"]),
                 _tenths(_mean(entry.get("seconds") for entry in history)),
                 _tenths(images_per_second(history)),
-                f"reused from {record['reused_from']}" if record.get("reused_from") else "this run",
+                _origin(record, mean),
             ]
         )
     return ["## Stages", "", *_table(heads, rows, text=(0, 1, 2, 5, 10))]
+
+
+def _origin(record: dict[str, Any], mean: str) -> str:
+    if record.get("reused_from"):
+        return f"reused from {record['reused_from']}"
+    return f"mean of the weights of {mean}" if mean else "this run"
 
 
 def _figures(run: Run) -> list[str]:
