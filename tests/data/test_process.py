@@ -11,8 +11,8 @@ import pytest
 from heads import LPS, SHAPE, brain, save_brain, save_head, save_heads
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
+from processing import ALL_TRAIN, run
 
-from brainmtl.data.assembly import SplitOptions
 from brainmtl.data.cases import CaseOptions
 from brainmtl.data.integrity import METADATA_KEYS, check_folder
 from brainmtl.data.manifest import read_manifest
@@ -23,19 +23,11 @@ from brainmtl.data.preprocess import (
     prepare_mask,
     preprocess_slice,
 )
-from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.process import process_dataset
 from brainmtl.data.samples import read_reference, read_sample
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
 from brainmtl.files import sha256
-
-ALL_TRAIN = SplitOptions("all_train")
-
-
-def run(source: str, raw: Path, out: Path, **options) -> ProcessReport:
-    name = options.pop("name", None)
-    options = {"split": ALL_TRAIN, "workers": 1, "progress": False} | options
-    return process_dataset(make_source(source, name=name), raw, out, **options)
 
 
 def write_lgg(root: Path, case: str = "TCGA_CS_0001_20000101") -> np.ndarray:
@@ -221,69 +213,6 @@ def test_slices_without_brain_are_left_out_and_counted(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def stamps(folder: Path) -> dict[str, int]:
-    return {
-        str(p.relative_to(folder)): p.stat().st_mtime_ns
-        for p in folder.rglob("*")
-        if p.is_file() and p.suffix in (".npz", ".json") and p.name != "summary.json"
-    }
-
-
-def test_second_run_redoes_nothing(tmp_path: Path) -> None:
-    save_heads(tmp_path / "raw", 6)
-    first = run("kaggle", tmp_path / "raw", tmp_path / "out")
-    before, manifest = stamps(tmp_path / "out"), (tmp_path / "out/manifest.csv").read_bytes()
-    second = run("kaggle", tmp_path / "raw", tmp_path / "out")
-    assert (first.prepared, first.reused) == (6, 0) and (second.prepared, second.reused) == (0, 6)
-    assert stamps(tmp_path / "out") == before
-    assert (tmp_path / "out/manifest.csv").read_bytes() == manifest
-
-
-def test_other_splits_move_samples_without_preparing_them(tmp_path: Path) -> None:
-    save_heads(tmp_path / "raw", 6)
-    run("kaggle", tmp_path / "raw", tmp_path / "out")
-    report = run("kaggle", tmp_path / "raw", tmp_path / "out", split=SplitOptions("all_test"))
-    assert report.reused == 6 and not list((tmp_path / "out/kaggle/train").iterdir())
-    assert len(list((tmp_path / "out/kaggle/test").iterdir())) == 6
-    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
-
-
-def test_changed_files_are_prepared_again_and_leave_nothing_old(tmp_path: Path) -> None:
-    for k in range(2):
-        save_brain(tmp_path / "raw", f"b{k}", k)
-    run("brats", tmp_path / "raw", tmp_path / "out")
-    before = read_manifest(tmp_path / "out").set_index("image_id")
-    save_brain(tmp_path / "raw", "b1", 7, shape=(60, 48, 7))  # fewer slices than before
-    report = run("brats", tmp_path / "raw", tmp_path / "out")
-    assert (report.prepared, report.reused) == (1, 1)
-    after = read_manifest(tmp_path / "out").set_index("image_id")
-    assert "b1_z008" in before.index and "b1_z008" not in after.index
-    assert (after.loc["b1_z003", "sample_sha256"]) != before.loc["b1_z003", "sample_sha256"]
-    assert (after.loc["b0_z003", "sample_sha256"]) == before.loc["b0_z003", "sample_sha256"]
-    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
-
-
-def test_what_was_deleted_is_prepared_again(tmp_path: Path) -> None:
-    for k in range(3):
-        save_brain(tmp_path / "raw", f"b{k}", k)
-    run("brats", tmp_path / "raw", tmp_path / "out")
-    (tmp_path / "out/brats/train/b1_z004.npz").unlink()
-    (tmp_path / "out/brats/references/b2.npz").unlink()
-    report = run("brats", tmp_path / "raw", tmp_path / "out")
-    assert (report.prepared, report.reused) == (2, 1)
-    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
-
-
-def test_vanished_cases_are_removed(tmp_path: Path) -> None:
-    save_heads(tmp_path / "raw", 6)
-    run("kaggle", tmp_path / "raw", tmp_path / "out")
-    (tmp_path / "raw" / "yes" / "h3.png").unlink()
-    report = run("kaggle", tmp_path / "raw", tmp_path / "out")
-    assert (report.removed, report.samples) == (1, 5)
-    assert "yes_h3" not in set(read_manifest(tmp_path / "out")["image_id"])
-    assert not list((tmp_path / "out").rglob("*yes_h3*"))
-
-
 def test_unusable_files_are_listed_and_the_rest_is_prepared(tmp_path: Path) -> None:
     save_heads(tmp_path / "raw", 4)
     (tmp_path / "raw" / "yes" / "broken.jpg").write_bytes(b"no picture")
@@ -307,15 +236,6 @@ def test_nothing_usable_fails(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "manifest.csv").exists()
     with pytest.raises(DataError, match="is no folder"):
         run("kaggle", tmp_path / "missing", tmp_path / "out")
-
-
-def test_a_case_that_breaks_later_leaves_the_folder(tmp_path: Path) -> None:
-    save_heads(tmp_path / "raw", 4)
-    run("kaggle", tmp_path / "raw", tmp_path / "out")
-    (tmp_path / "raw" / "yes" / "h1.png").write_bytes(b"broken since")
-    report = run("kaggle", tmp_path / "raw", tmp_path / "out")
-    assert (report.samples, report.removed, len(report.problems)) == (3, 1, 1)
-    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
 
 
 def test_several_modalities_give_several_channels(tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
-"""Volumes against preparation and evaluation, on whatever grid their file has, and files that are none."""
+"""Volumes against preparation and evaluation, on whatever grid their file has."""
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quick_model
+from volume_inputs import save
 
 from brainmtl.data.cases import prepare_slices
 from brainmtl.data.samples import read_sample
@@ -24,8 +23,6 @@ from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import OperatingPoint
 from brainmtl.inference.postprocess import PostprocessOptions, clean_volume
 from brainmtl.inference.predictor import MultiTaskPredictor
-from brainmtl.inference.results import InputError
-from brainmtl.inference.volume_files import MAX_VOXELS
 
 
 @pytest.fixture(scope="module")
@@ -184,131 +181,6 @@ def test_result_is_json(predictor: MultiTaskPredictor, nifti: Path) -> None:
     assert values["input_sha256"] == sha256(nifti) and values["mask_nifti_gz"]
     assert values["slices"][0].keys() == {"index", "probability", "label", "area_px", "segmented"}
     assert 0 <= values["ood_share"] <= 0.5 and values["timings_ms"]["encoder"] > 0
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
-    nib.save(
-        nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0]) if affine is None else affine), path
-    )
-    return path
-
-
-def abstention(predictor: MultiTaskPredictor, path: Path) -> str:
-    found = predictor.predict_volume(path)
-    assert found.abstained and found.reason and found.mask is None and found.slices == []
-    assert found.label is None and found.probability is None and found.volume_ml is None
-    return found.reason_code
-
-
-def test_volumes_that_are_no_head(predictor: MultiTaskPredictor, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    x, y, _ = np.indices((64, 64, 12))
-    noise = rng.uniform(0, 255, (64, 64, 12)).astype(np.float32)
-    assert abstention(predictor, save(tmp_path / "a.nii.gz", noise)) == "out_of_distribution"
-    board = ((x // 8 + y // 8) % 2 * 200).astype(np.int16)
-    assert abstention(predictor, save(tmp_path / "b.nii.gz", board)) == "out_of_distribution"
-    assert (
-        abstention(predictor, save(tmp_path / "c.nii", np.zeros((64, 64, 12), np.int16)))
-        == "no_head"
-    )
-    disc = (np.hypot(x - 32, y - 32) < 20).astype(np.int16) * 100
-    assert abstention(predictor, save(tmp_path / "d.nii", disc)) == "no_head"
-
-
-def announce(path: Path, shape: tuple[int, ...], content: bytes, **fields: object) -> Path:
-    header = nib.Nifti1Header()
-    header.set_data_dtype(np.uint8)
-    header.set_data_shape(shape)
-    header.set_sform(np.eye(4), 1)
-    header["vox_offset"], header["magic"] = 352, b"n+1"
-    for name, value in fields.items():
-        header[name] = value
-    data = header.binaryblock + b"\x00" * 4 + content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def flat(path: Path, **options: object) -> Path:
-    return save(path, np.arange(64 * 64 * 4, dtype=np.float32).reshape(64, 64, 4), **options)
-
-
-def cut(path: Path, share: float = 0.5) -> Path:
-    data = flat(path).read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-HARM: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda f: f / "none.nii", "not_found"),
-    "folder": (lambda f: f, "not_found"),
-    "a picture": (
-        lambda f: (f / "a.png", (f / "a.png").write_bytes(b"x"))[0],
-        "format_not_allowed",
-    ),
-    "empty": (lambda f: (f / "a.nii", (f / "a.nii").touch())[0], "unreadable"),
-    "empty gz": (lambda f: (f / "a.nii.gz", (f / "a.nii.gz").touch())[0], "unreadable"),
-    "noise": (lambda f: (f / "a.nii", (f / "a.nii").write_bytes(b"q" * 999))[0], "unreadable"),
-    "gz named nii": (lambda f: flat(f / "a.nii.gz").rename(f / "a.nii"), "unreadable"),
-    "nii named gz": (lambda f: flat(f / "a.nii").rename(f / "a.nii.gz"), "unreadable"),
-    "four axes": (lambda f: save(f / "a.nii", np.zeros((9, 9, 9, 2), np.int16)), "not_a_volume"),
-    "one plane": (lambda f: save(f / "a.nii", np.zeros((64, 64), np.int16)), "not_a_volume"),
-    "complex": (lambda f: save(f / "a.nii", np.zeros((9, 9, 9), np.complex64)), "not_a_volume"),
-    "colour": (
-        lambda f: announce(f / "a.nii", (9, 9, 9), b"\x00" * 2187, datatype=128, bitpix=24),
-        "not_a_volume",
-    ),
-    "cut": (lambda f: cut(f / "a.nii"), "truncated"),
-    "cut gz": (lambda f: cut(f / "a.nii.gz"), "unreadable"),
-    "cut gz header": (lambda f: cut(f / "a.nii.gz", 0.002), "truncated"),
-    "bomb": (
-        lambda f: announce(f / "a.nii.gz", (500, 500, 500), b"\x00" * 500**2 * 40),
-        "too_large",
-    ),
-    "huge": (lambda f: announce(f / "a.nii", (32000, 32000, 32000), b""), "too_large"),
-    "negative": (
-        lambda f: announce(f / "a.nii", (9, 9, 9), b"", dim=[3, -9, 9, 9, 1, 1, 1, 1]),
-        "not_a_volume",
-    ),
-    "unknown type": (lambda f: announce(f / "a.nii", (9, 9, 9), b"", datatype=3), "unreadable"),
-    "no orientation": (
-        lambda f: announce(f / "a.nii", (64, 64, 4), bytes(range(256)) * 64, sform_code=0),
-        "unreadable",
-    ),
-    "singular": (
-        lambda f: announce(f / "a.nii", (64, 64, 4), bytes(range(256)) * 64, srow_x=[0, 0, 0, 0]),
-        "unreadable",
-    ),
-    "not finite": (
-        lambda f: save(f / "a.nii", np.full((64, 64, 4), np.nan, np.float32)),
-        "unreadable",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", HARM)
-def test_files_that_are_no_volume(predictor: MultiTaskPredictor, tmp_path: Path, name: str) -> None:
-    make, reason = HARM[name]
-    path = make(tmp_path)
-    with pytest.raises(InputError) as caught:
-        predictor.predict_volume(path)
-    assert caught.value.reason == reason, str(caught.value)
-
-
-def test_nothing_is_unpacked_before_the_header_was_checked(
-    predictor: MultiTaskPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(*args: object, **options: object) -> None:
-        raise AssertionError("the voxels were read")
-
-    monkeypatch.setattr("brainmtl.inference.volume_files.read_nifti", read)
-    side = int(np.ceil(MAX_VOXELS ** (1 / 3))) + 1
-    for path in (
-        announce(tmp_path / "a.nii.gz", (side, side, side), b""),
-        announce(tmp_path / "b.nii.gz", (400, 400, 400), b"\x00" * 10_000),
-    ):
-        with pytest.raises(InputError) as caught:
-            predictor.predict_volume(path)
-        assert caught.value.reason == "too_large"
 
 
 def test_trailing_axes_of_length_one_and_other_types(
