@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-from hydra.utils import instantiate
-
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.datamodule import MultiTaskDataModule
-from brainmtl.data.manifest import Manifest, load_manifest
-from brainmtl.errors import ConfigError
-from brainmtl.training.build import make_datamodule, make_module, own_words
-from brainmtl.training.checkpoints import check_fit, read_checkpoint
-from brainmtl.training.monitors import check_monitor
+from brainmtl.data.manifest import load_manifest
+from brainmtl.training.checks import (
+    check_members,
+    check_stage,
+    check_start,
+    warn_of_few_draws,
+)
 from brainmtl.training.reuse import (
     finished_stage,
     own_stage,
@@ -48,9 +47,8 @@ from brainmtl.training.status import command, overrides, read_status, run_status
 from brainmtl.training.team import follow, is_follower, team, team_size
 
 log = logging.getLogger(__name__)
-MUCH_WORSE = (
-    0.02  # of a mean on validation data than each of its members; less is the noise of few cases
-)
+# Of a mean on validation data than each of its members; less is the noise of few cases.
+MUCH_WORSE = 0.02
 
 
 def train(options: Options) -> list[StageResult]:
@@ -71,8 +69,8 @@ def train(options: Options) -> list[StageResult]:
     stages = stage_configs(options["stage"], options["loader"])
     run_dir = Path(options["run_dir"])
     init_from = starting_weights(options)
-    _check_start(options, init_from)
-    _check_members(options, stages, init_from)
+    check_start(options, init_from)
+    check_members(options, stages, init_from)
     manifest = load_manifest(options["data"]["data_dir"])
     record = find_record(run_dir)
     if record is not None:
@@ -82,62 +80,49 @@ def train(options: Options) -> list[StageResult]:
     if record is not None and (finished := _finished_run(run_dir, stages, keys)):
         return finished
     datamodules = {
-        stage.name: _check_stage(stage_options(options, stage), stage, manifest)
+        stage.name: check_stage(stage_options(options, stage), stage, manifest)
         for stage, key in zip(stages, keys, strict=True)
         if not (options["reuse_stages"] and finished_stage(key, run_dir))
     }
     if stages[-1].name in datamodules:
-        _warn_of_few_draws(stages[-1], datamodules[stages[-1].name])
+        warn_of_few_draws(stages[-1], datamodules[stages[-1].name])
     _point_latest(run_dir)
     results: list[StageResult] = []
     try:
         with run_status(run_dir, [stage.name for stage in stages], run_settings(options)):
             _begin(run_dir, options, record, manifest.sha256)
             with team(options, fit_stage):
-                for stage, key in zip(stages, keys, strict=True):
-                    members = [found for found in results if found.name in stage.mean_of]
-                    start = tuple(member.best for member in members) or init_from
-                    go_on, datamodule = record is not None, datamodules.get(stage.name)
-                    own = stage_options(options, stage)
-                    results.append(
-                        _take_or_train(own, stage, run_dir, start, key, go_on, datamodule)
-                    )
-                    compare_with_members(stage, results[-1], members)
-                    if stage.member_of is None:
-                        init_from = results[-1].best
-                    if stage is not stages[-1]:
+                go_on = record is not None
+                for result in _stage_results(options, stages, keys, init_from, datamodules, go_on):
+                    results.append(result)
+                    if result.name != stages[-1].name:
                         _summarise(options)
     finally:
         _summarise(options)
     return results
 
 
-def _check_start(options: Options, init_from: Path | None) -> None:
-    """Refuse an ``init_from`` that is missing, foreign, damaged or of another architecture."""
-    for name in ("resume", "from_run"):
-        if options[name]:
-            raise ConfigError(f"{name}=... is for the command line of train.py alone")
-    with own_words():
-        if init_from is not None:
-            start = read_checkpoint(init_from)
-            with torch.device("meta"):  # shapes are all that is asked for
-                model = instantiate(options["model"])
-            check_fit(model, start["state_dict"], f"init_from={init_from}")
-
-
-def _check_members(options: Options, stages: Sequence[StageConfig], init_from: Path | None) -> None:
-    """Refuse a mean of trainings that would be worth nothing, before they take their hours."""
-    for stage in stages:
-        if stage.mean_of and options["model"]["norm"] == "batch":
-            raise ConfigError(
-                f"members={len(stage.mean_of)} with model.norm=batch: statistics of batch norm belong to the weights "
-                "that they were taken with, not to a mean of weights; use model.norm=group, or members=1"
-            )
-    if stages[0].member_of is not None and init_from is None:
-        raise ConfigError(
-            f"members: those of {stages[0].member_of} would each begin with random weights of their own, and the mean "
-            "of such trainings is worth nothing; train a stage before it, give init_from=..., or use members=1"
-        )
+def _stage_results(
+    options: Options,
+    stages: Sequence[StageConfig],
+    keys: Sequence[str],
+    init_from: Path | None,
+    datamodules: Mapping[str, MultiTaskDataModule],
+    go_on: bool,
+) -> Iterator[StageResult]:
+    """Each stage from the best checkpoint of the one before; members of a mean from the same one."""
+    run_dir = Path(options["run_dir"])
+    found: dict[str, StageResult] = {}
+    for stage, key in zip(stages, keys, strict=True):
+        own, datamodule = stage_options(options, stage), datamodules.get(stage.name)
+        members = [found[name] for name in stage.mean_of]
+        start = tuple(member.best for member in members) or init_from
+        result = _take_or_train(own, stage, run_dir, start, key, go_on, datamodule)
+        compare_with_members(stage, result, members)
+        if stage.member_of is None:
+            init_from = result.best
+        found[stage.name] = result
+        yield result
 
 
 def compare_with_members(
@@ -156,35 +141,6 @@ def compare_with_members(
             "do better",
             ", ".join(stage.mean_of),
         )
-
-
-def _check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> MultiTaskDataModule:
-    """Build what a stage trains and trains with, so that no later stage fails after hours."""
-    datamodule = make_datamodule(options, stage, manifest)
-    check_monitor(stage, datamodule)
-    module = make_module(options, stage, datamodule)
-    with own_words():
-        instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
-    return datamodule
-
-
-def _warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> None:
-    """Name the pools of the last stage that hold more samples than all of its epochs draw."""
-    batches = datamodule.train_batches
-    for pool, images in zip(batches.pools, batches.images, strict=True):
-        images *= len(stage.mean_of) or 1
-        draws = stage.max_epochs * images
-        if draws < len(pool):
-            log.warning(
-                "stage %s draws %d images of %s, and there are %d: so many deserve a longer training; "
-                "%d epochs instead of %d would draw as many (epochs.<stage>, docs/training.md)",
-                stage.name,
-                draws,
-                pool.name,
-                len(pool),
-                -(-len(pool) // images),
-                stage.max_epochs,
-            )
 
 
 def _finished_run(

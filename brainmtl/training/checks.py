@@ -1,0 +1,90 @@
+"""What a run asks of its options and data before anything trains, so that nothing fails after hours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+
+from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.manifest import Manifest
+from brainmtl.errors import ConfigError
+from brainmtl.training.build import make_datamodule, make_module, own_words
+from brainmtl.training.checkpoints import check_fit, read_checkpoint
+from brainmtl.training.monitors import check_monitor
+from brainmtl.training.runner import Options
+from brainmtl.training.stages import StageConfig
+
+log = logging.getLogger(__name__)
+
+
+def check_start(options: Options, init_from: Path | None) -> None:
+    """Refuse an ``init_from`` that is missing, foreign, damaged or of another architecture.
+
+    Raises:
+        ConfigError, DataError: names the file, or the tensors that do not fit.
+    """
+    for name in ("resume", "from_run"):
+        if options[name]:
+            raise ConfigError(f"{name}=... is for the command line of train.py alone")
+    with own_words():
+        if init_from is not None:
+            start = read_checkpoint(init_from)
+            with torch.device("meta"):  # shapes are all that is asked for
+                model = instantiate(options["model"])
+            check_fit(model, start["state_dict"], f"init_from={init_from}")
+
+
+def check_members(options: Options, stages: Sequence[StageConfig], init_from: Path | None) -> None:
+    """Refuse a mean of trainings that would be worth nothing, before they take their hours.
+
+    Raises:
+        ConfigError: batch norm, or members without weights to begin with in common.
+    """
+    for stage in stages:
+        if stage.mean_of and options["model"]["norm"] == "batch":
+            raise ConfigError(
+                f"members={len(stage.mean_of)} with model.norm=batch: statistics of batch norm belong to the weights "
+                "that they were taken with, not to a mean of weights; use model.norm=group, or members=1"
+            )
+    if stages[0].member_of is not None and init_from is None:
+        raise ConfigError(
+            f"members: those of {stages[0].member_of} would each begin with random weights of their own, and the mean "
+            "of such trainings is worth nothing; train a stage before it, give init_from=..., or use members=1"
+        )
+
+
+def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> MultiTaskDataModule:
+    """Build what a stage trains and trains with, so that no later stage fails after hours.
+
+    Raises:
+        ConfigError, DataError: whatever the stage would have failed of.
+    """
+    datamodule = make_datamodule(options, stage, manifest)
+    check_monitor(stage, datamodule)
+    module = make_module(options, stage, datamodule)
+    with own_words():
+        instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
+    return datamodule
+
+
+def warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> None:
+    """Name the pools of the last stage that hold more samples than all of its epochs draw."""
+    batches = datamodule.train_batches
+    for pool, images in zip(batches.pools, batches.images, strict=True):
+        images *= len(stage.mean_of) or 1
+        draws = stage.max_epochs * images
+        if draws < len(pool):
+            log.warning(
+                "stage %s draws %d images of %s, and there are %d: so many deserve a longer training; "
+                "%d epochs instead of %d would draw as many (epochs.<stage>, docs/training.md)",
+                stage.name,
+                draws,
+                pool.name,
+                len(pool),
+                -(-len(pool) // images),
+                stage.max_epochs,
+            )
