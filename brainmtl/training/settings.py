@@ -40,6 +40,7 @@ def run_settings(options: dict[str, Any]) -> Settings:
         "norm": model.get("norm"),
         "dropout": model.get("dropout"),
         "ema_decay": options["ema_decay"],
+        "members": options["members"],
         "precision": options["precision"]["value"],
         "seg_sources": _text(data.get("seg_sources")),
         "cls_sources": _text(data.get("cls_sources")),

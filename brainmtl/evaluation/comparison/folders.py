@@ -10,6 +10,7 @@ from typing import Any
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, Lines, read_lines
+from brainmtl.training.status import read_status
 
 STAGES = ("seg_warmup", "cls_head", "heads", "joint")  # in the order of training
 PARTS = {"dice": "decoder", "balanced_accuracy": "head", "roc_auc": "head", "accuracy": "head"}
@@ -113,14 +114,8 @@ def _is_bare_member(stage: Path, split: str) -> bool:
 
 
 def _order(run: Path, names: list[str]) -> list[str]:
-    """Stage names as the run's own configuration orders them, else as :data:`STAGES` does."""
-    from omegaconf import OmegaConf
-
-    order = list(STAGES)
-    config = run / ".hydra" / "config.yaml"
-    if config.is_file():
-        own = OmegaConf.select(OmegaConf.load(config), "stage.order")
-        order = list(own) if own else order
+    """Stage names as the run itself has them, else as :data:`STAGES` does."""
+    order = read_status(run).get("stages") or STAGES
     known = [name for name in order if name in names]
     return known + sorted(set(names) - set(known))
 
