@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -107,14 +107,17 @@ def _stage_results(
     stages: Sequence[StageConfig],
     keys: Sequence[str],
     init_from: Path | None,
-    datamodules: Mapping[str, MultiTaskDataModule],
+    datamodules: dict[str, MultiTaskDataModule],
     go_on: bool,
 ) -> Iterator[StageResult]:
-    """Each stage from the best checkpoint of the one before; members of a mean from the same one."""
+    """Each stage from the best checkpoint of the one before; members of a mean from the same one.
+
+    Takes each of ``datamodules`` out: of a large cohort they are not kept longer than they are needed.
+    """
     run_dir = Path(options["run_dir"])
     found: dict[str, StageResult] = {}
     for stage, key in zip(stages, keys, strict=True):
-        own, datamodule = stage_options(options, stage), datamodules.get(stage.name)
+        own, datamodule = stage_options(options, stage), datamodules.pop(stage.name, None)
         members = [found[name] for name in stage.mean_of]
         start = tuple(member.best for member in members) or init_from
         result = _take_or_train(own, stage, run_dir, start, key, go_on, datamodule)
