@@ -57,6 +57,15 @@ def test_members_start_from_the_same_weights_and_draw_differently(run: list[Stag
     assert seeds == [0, 0, 0, 1000, 0]
 
 
+def test_a_member_is_the_training_that_its_seed_makes_by_itself(
+    run: list[StageResult], phantom_dir: Path, tmp_path: Path
+) -> None:
+    single = ("members=1", "stage=joint", "seed=1000", f"init_from={run[1].best}")
+    (alone,) = train(train_options(phantom_dir, tmp_path / "run", *TWO, *single))
+    for name, value in _weights(alone).items():
+        assert torch.equal(value, _weights(run[3])[name]), name
+
+
 def test_the_stage_is_the_mean_of_the_weights_of_its_members(run: list[StageResult]) -> None:
     mean, first, second = (_weights(run[k]) for k in (4, 2, 3))
     assert mean.keys() == first.keys()
