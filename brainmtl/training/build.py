@@ -77,9 +77,8 @@ def make_module(
         "sources": sources,  # of this stage and of those that its weights come from
         "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),
         "synthetic_training": 1 in kinds,
-        "pretrained": start.get(
-            "pretrained"
-        ),  # what made the built-in weights, if it began with them
+        # What made the built-in weights, if it began with them.
+        "pretrained": start.get("pretrained"),
     }
     model = create_multi_task_model(**model_options)
     return MultiTaskModule(
@@ -102,8 +101,12 @@ def make_module(
 def _adversary(
     options: Options, stage: StageConfig, model: MultiTaskModel, datamodule: MultiTaskDataModule
 ) -> SourceAdversary | None:
-    """Of the stages that train the encoder for both tasks; a frozen one cannot listen to it."""
-    if not options["adversary"] or len(stage.tasks) < 2 or "encoder" not in stage.train:
+    """Of the stages that train the encoder for both tasks; a frozen one cannot listen to it.
+
+    None of a mean either: the classifiers of its members began with weights of their own.
+    """
+    trained = len(stage.tasks) > 1 and "encoder" in stage.train and not stage.mean_of
+    if not options["adversary"] or not trained:
         return None
     with own_words():
         return instantiate(

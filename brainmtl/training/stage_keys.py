@@ -36,8 +36,9 @@ DECIDING = (
 
 def stage_options(options: Options, stage: StageConfig) -> Options:
     """``options`` with the seed of a stage, which the members of one do not share."""
-    seed = options["seed"] + MEMBER_SEED * stage.member
-    return options | {"seed": seed, "data": options["data"] | {"seed": seed}}
+    step = MEMBER_SEED * stage.member
+    data = options["data"] | {"seed": options["data"]["seed"] + step}
+    return options | {"seed": options["seed"] + step, "data": data}
 
 
 def stage_keys(

@@ -25,6 +25,7 @@ from brainmtl.training.status import read_status
 
 TWO = (
     "members=2",
+    "data.seed=7",
     "trainer.limit_train_batches=4",
     "trainer.limit_val_batches=1.0",
     "model.norm=group",
@@ -60,7 +61,7 @@ def test_members_start_from_the_same_weights_and_draw_differently(run: list[Stag
 def test_a_member_is_the_training_that_its_seed_makes_by_itself(
     run: list[StageResult], phantom_dir: Path, tmp_path: Path
 ) -> None:
-    single = ("members=1", "stage=joint", "seed=1000", f"init_from={run[1].best}")
+    single = ("members=1", "stage=joint", "seed=1000", "data.seed=1007", f"init_from={run[1].best}")
     (alone,) = train(train_options(phantom_dir, tmp_path / "run", *TWO, *single))
     for name, value in _weights(alone).items():
         assert torch.equal(value, _weights(run[3])[name]), name
