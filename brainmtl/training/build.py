@@ -73,7 +73,7 @@ def make_module(
         "manifest_sha256": datamodule.manifest_sha256,
         "source_sha256": source_hashes(rows[rows["source"].isin(sources)]),
         "stage": stage.name,
-        "trainings": len(stage.mean_of) or 1,  # that the weights are the mean of
+        "trainings": stage.trainings,
         "sources": sources,  # of this stage and of those that its weights come from
         "trained_parts": sorted({*stage.train, *start.get("trained_parts", [])}),
         "synthetic_training": 1 in kinds,

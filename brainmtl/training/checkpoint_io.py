@@ -117,18 +117,13 @@ class StageCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both, the best one first: what ``last.ckpt`` says of it must be there already."""
         self._position = (trainer.current_epoch + 1, 0)
-        # The leader's value: saving takes all processes, and the last digits may differ between GPUs.
-        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
-        if value is not None and self._is_better(float(value)):
-            self.score = float(value)
+        if self._take_score(trainer):
             self._save(trainer, self.best)
         self._save(trainer, self.last)
 
     def keep(self, trainer: pl.Trainer) -> None:
         """Write both files of weights that were validated and not trained, with the score they had."""
-        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
-        if value is not None and math.isfinite(value):
-            self.score = float(value)
+        if self._take_score(trainer):
             for path in (self.best, self.last):
                 trainer.save_checkpoint(path, weights_only=True)
 
@@ -166,6 +161,15 @@ class StageCheckpoint(Checkpoint):
         pl_module.history = state["history"]
         trainer.should_stop = state["should_stop"]
         trainer.datamodule.set_epoch(state["epoch"], first_batch=state["batch"])
+
+    def _take_score(self, trainer: pl.Trainer) -> bool:
+        """Whether the monitor is better than ever before; then it is the score."""
+        # The leader's value: saving takes all processes, and the last digits may differ between GPUs.
+        value = trainer.strategy.broadcast(trainer.callback_metrics.get(self.monitor))
+        if value is None or not self._is_better(float(value)):
+            return False
+        self.score = float(value)
+        return True
 
     def _is_better(self, value: float) -> bool:
         if not math.isfinite(value):

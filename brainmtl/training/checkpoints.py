@@ -72,14 +72,11 @@ def mean_checkpoint(paths: Sequence[Path]) -> dict[str, Any]:
         shapes = {key: value.shape for key, value in other["state_dict"].items()}
         if shapes != {key: value.shape for key, value in weights.items()}:
             raise DataError(f"{path} and {paths[0]} are not of one architecture: they have no mean")
-    mean = {
-        key: torch.stack([c["state_dict"][key].double() for c in (first, *others)])
-        .mean(0)
-        .to(value)
-        if value.is_floating_point()
-        else value
-        for key, value in weights.items()
-    }
+    mean = dict(weights)
+    for key, value in weights.items():
+        if value.is_floating_point():
+            values = [checkpoint["state_dict"][key].double() for checkpoint in (first, *others)]
+            mean[key] = torch.stack(values).mean(0).to(value)
     return {"brainmtl": first["brainmtl"], "state_dict": mean}
 
 

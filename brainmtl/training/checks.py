@@ -46,7 +46,7 @@ def check_members(options: Options, stages: Sequence[StageConfig], init_from: Pa
     for stage in stages:
         if stage.mean_of and options["model"]["norm"] == "batch":
             raise ConfigError(
-                f"members={len(stage.mean_of)} with model.norm=batch: statistics of batch norm belong to the weights "
+                f"members={stage.trainings} with model.norm=batch: statistics of batch norm belong to the weights "
                 "that they were taken with, not to a mean of weights; use model.norm=group, or members=1"
             )
     if stages[0].member_of is not None and init_from is None:
@@ -104,8 +104,8 @@ def warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> No
     """Name the pools of the last stage that hold more samples than all of its epochs draw."""
     batches = datamodule.train_batches
     for pool, images in zip(batches.pools, batches.images, strict=True):
-        images *= len(stage.mean_of) or 1
-        draws = stage.max_epochs * images
+        per_epoch = stage.trainings * images
+        draws = stage.max_epochs * per_epoch
         if draws < len(pool):
             log.warning(
                 "stage %s draws %d images of %s, and there are %d: so many deserve a longer training; "
@@ -114,6 +114,6 @@ def warn_of_few_draws(stage: StageConfig, datamodule: MultiTaskDataModule) -> No
                 draws,
                 pool.name,
                 len(pool),
-                -(-len(pool) // images),
+                -(-len(pool) // per_epoch),
                 stage.max_epochs,
             )

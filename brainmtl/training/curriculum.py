@@ -11,12 +11,7 @@ from pathlib import Path
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import load_manifest
-from brainmtl.training.checks import (
-    check_members,
-    check_stage,
-    check_start,
-    warn_of_few_draws,
-)
+from brainmtl.training.checks import check_members, check_stage, check_start, warn_of_few_draws
 from brainmtl.training.reuse import (
     finished_stage,
     own_stage,
@@ -121,7 +116,8 @@ def _stage_results(
         members = [found[name] for name in stage.mean_of]
         start = tuple(member.best for member in members) or init_from
         result = _take_or_train(own, stage, run_dir, start, key, go_on, datamodule)
-        compare_with_members(stage, result, members)
+        if members:
+            compare_with_members(stage, result, members)
         if stage.member_of is None:
             init_from = result.best
         found[stage.name] = result
@@ -132,8 +128,6 @@ def compare_with_members(
     stage: StageConfig, result: StageResult, members: Sequence[StageResult]
 ) -> None:
     """Say what a mean is worth beside the trainings that it is made of."""
-    if not members:
-        return
     sign = 1 if stage.mode == "max" else -1
     own = ", ".join(f"{member.name} {member.score:.4f}" for member in members)
     log.info("%s: mean %.4f; %s", result.monitor, result.score, own)

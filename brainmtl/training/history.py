@@ -49,7 +49,7 @@ class EpochHistory(pl.Callback):
             history.append({"epoch": trainer.current_epoch})  # an epoch without validation
         rates = learning_rates_by_group(trainer.optimizers[0])
         figures = {
-            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+            **_logged(trainer),
             **{f"lr/{name}": rate for name, rate in rates.items()},
             "seconds": time.perf_counter() - self._started,
             "train_seconds": self._train_seconds,
@@ -57,16 +57,15 @@ class EpochHistory(pl.Callback):
         images = torch.tensor(self._images, device=pl_module.device)
         history[-1] |= {
             "images": int(trainer.strategy.reduce(images, reduce_op="sum")),  # of all processes
-            **{name: _finite(value) for name, value in figures.items()},
+            **figures,
         }
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Complete the only entry of weights that are validated and not trained."""
         if trainer.state.fn == TrainerFn.VALIDATING:
-            pl_module.history[-1] |= {
-                name: _finite(float(value)) for name, value in trainer.callback_metrics.items()
-            }
+            pl_module.history[-1] |= _logged(trainer)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _logged(trainer: pl.Trainer) -> dict[str, float | None]:
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}

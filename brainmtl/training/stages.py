@@ -58,6 +58,11 @@ class StageConfig:
         if self.max_epochs < 1:
             raise ConfigError(f"stage {self.name}: max_epochs={self.max_epochs} must be 1 or more")
 
+    @property
+    def trainings(self) -> int:
+        """How many trainings the weights are the mean of."""
+        return len(self.mean_of) or 1
+
     def plain(self) -> dict[str, Any]:
         """All fields in containers that any reader of JSON or a checkpoint has."""
         return {

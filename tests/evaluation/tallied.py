@@ -9,10 +9,7 @@ import numpy as np
 from scipy import ndimage, special
 
 from brainmtl.data.geometry import SliceGeometry, VolumeGeometry
-from brainmtl.evaluation.candidates import (
-    Candidate,
-    CandidateTally,
-)
+from brainmtl.evaluation.candidates import Candidate, CandidateTally
 
 SHAPE = (256, 256)
 AFFINE = np.diag([1.0, 1.0, 5.0, 1.0])

@@ -10,16 +10,8 @@ from scipy import special
 from sklearn.metrics import balanced_accuracy_score
 from tallied import PLAIN, SHAPE, add, geometry
 
-from brainmtl.evaluation.candidates import (
-    DICE_MARGIN,
-    Candidate,
-    CandidateTally,
-)
-from brainmtl.evaluation.fitting import (
-    VOLUME_LIMITS_ML,
-    fit_operating_point,
-    fit_volume_limit,
-)
+from brainmtl.evaluation.candidates import DICE_MARGIN, Candidate, CandidateTally
+from brainmtl.evaluation.fitting import VOLUME_LIMITS_ML, fit_operating_point, fit_volume_limit
 from brainmtl.inference.calibration import apply
 from brainmtl.inference.decision import decide_many
 from brainmtl.inference.operating_point import OperatingPoint

@@ -10,6 +10,7 @@ from typing import Any
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, Lines, read_lines
+from brainmtl.training.records import read_run
 from brainmtl.training.status import read_status
 
 STAGES = ("seg_warmup", "cls_head", "heads", "joint")  # in the order of training
@@ -70,8 +71,14 @@ def resolve(folder: Path, split: str) -> Chain:
     merged = sorted(path for path in folder.glob("crossval_*") if path.is_dir())
     if merged:
         return Chain(folder, merged)
-    stages = sorted(path for path in folder.iterdir() if _is_stage(path, split))
-    stages = [path for path in stages if not _is_bare_member(path, split)]
+    members = _members(folder)
+    stages = sorted(
+        path
+        for path in folder.iterdir()
+        if _is_stage(path, split)
+        # Nobody has to evaluate each training of a mean.
+        and (path.name not in members or (path / f"evaluation_{split}").is_dir())
+    )
     if stages:
         return Chain(folder, _evaluations(stages, split))
     jobs = sorted({path.parent.parent for path in folder.glob("*/*/stage.json")})
@@ -104,13 +111,10 @@ def _is_stage(folder: Path, split: str) -> bool:
     return folder.is_dir() and any((folder / mark).exists() for mark in marks)
 
 
-def _is_bare_member(stage: Path, split: str) -> bool:
-    """Whether a stage is one training of a mean that nobody has evaluated by itself."""
-    path = stage / "stage.json"
-    if not path.is_file() or (stage / f"evaluation_{split}").is_dir():
-        return False
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return bool((record.get("stage") or {}).get("member_of"))
+def _members(run: Path) -> set[str]:
+    """Names of the finished stages that are one training of a mean."""
+    records = read_run(run).stages
+    return {name for name, record in records.items() if record.get("stage", {}).get("member_of")}
 
 
 def _order(run: Path, names: list[str]) -> list[str]:
