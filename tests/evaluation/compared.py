@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import simulated
 
+from brainmtl.config import compose
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.files import write_json
+from brainmtl.training.run_record import comparable
 
 Lines = list[dict[str, Any]]
 RESAMPLES = 200
+LOW, HIGH = (0.8, 0.9, 1.0), (1.3, 1.4)  # skills of the seeds of two recipes
 NAMES = {"phantom_brats": "brats-like (synthetic)", "kaggle": "kaggle"}
 
 
@@ -77,3 +80,17 @@ def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def record(folder: Path, seed: int, *overrides: str, manifest: str = "0" * 64) -> None:
+    """What training leaves in the folder of a run with these overrides, as far as it is compared."""
+    options = compose("train", f"seed={seed}", f"run_dir={folder}", *overrides)
+    hashes = {"manifest_sha256": manifest, "init_from_sha256": None}
+    versions = {"preprocessing_version": 1, "brainmtl_version": "1"}
+    write_json(folder / "run.json", {"config": comparable(options), **hashes, **versions})
+
+
+def write_stages(folder: Path, *skills: float, stages: tuple[str, ...] = ("joint",)) -> Path:
+    for stage, skill in zip(stages, skills, strict=True):
+        write_evaluation(folder / stage / "evaluation_test", stage, *data(skill, skill))
+    return folder

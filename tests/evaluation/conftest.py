@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # `import tiny`, with or without packages in tests/
 
 import tiny
-from compared import data, write_evaluation
+from compared import HIGH, LOW, data, record, write_evaluation, write_stages
 from crossvalidated import QUICK, write_run
 from support import once
 
@@ -88,3 +89,20 @@ def run_dir(tmp_path: Path) -> Path:
         (folder / "checkpoints").mkdir(parents=True)
         write_evaluation(folder / "evaluation_test", stage, *data(seg, cls), trained)
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs low/s0 to s2 and high/s0 and s1, of one stage each."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, skills in (("low", LOW), ("high", HIGH)):
+        for seed, skill in enumerate(skills):
+            record(write_stages(folder / name / f"s{seed}", skill), seed)
+    return folder
+
+
+@pytest.fixture
+def recipes(trained: Path, tmp_path: Path) -> list[list[Path]]:
+    """A copy of the runs to change: the recipe low with three seeds, high with two."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return [sorted((tmp_path / name).iterdir()) for name in ("low", "high")]

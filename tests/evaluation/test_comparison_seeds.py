@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from compared import (
+    HIGH,
+    LOW,
     RESAMPLES,
     Lines,
     command,
@@ -19,56 +18,21 @@ from compared import (
     differences,
     patient_dice,
     write_evaluation,
+    write_stages,
 )
 from rich.console import Console
 from scipy.stats import wilcoxon
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from brainmtl.config import compose
-from brainmtl.errors import ConfigError
 from brainmtl.evaluation.comparison.run import compare
 from brainmtl.evaluation.comparison.table import source_markdown, source_table
 from brainmtl.evaluation.table import MIN_WIDTH
-from brainmtl.files import write_json
-from brainmtl.training.run_record import comparable
 
-LOW, HIGH = (0.8, 0.9, 1.0), (1.3, 1.4)  # skills of the seeds of two recipes
 SCORES = {
     "balanced_accuracy": ("call", balanced_accuracy_score),
     "roc_auc": ("calibrated", roc_auc_score),
     "accuracy": ("call", accuracy_score),
 }
-
-
-def record(folder: Path, seed: int, *overrides: str, manifest: str = "0" * 64) -> None:
-    """What training leaves in the folder of a run with these overrides, as far as it is compared."""
-    options = compose("train", f"seed={seed}", f"run_dir={folder}", *overrides)
-    hashes = {"manifest_sha256": manifest, "init_from_sha256": None}
-    versions = {"preprocessing_version": 1, "brainmtl_version": "1"}
-    write_json(folder / "run.json", {"config": comparable(options), **hashes, **versions})
-
-
-def write_run(folder: Path, *skills: float, stages: tuple[str, ...] = ("joint",)) -> Path:
-    for stage, skill in zip(stages, skills, strict=True):
-        write_evaluation(folder / stage / "evaluation_test", stage, *data(skill, skill))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs low/s0 to s2 and high/s0 and s1, of one stage each."""
-    folder = tmp_path_factory.mktemp("trained")
-    for name, skills in (("low", LOW), ("high", HIGH)):
-        for seed, skill in enumerate(skills):
-            record(write_run(folder / name / f"s{seed}", skill), seed)
-    return folder
-
-
-@pytest.fixture
-def recipes(trained: Path, tmp_path: Path) -> list[list[Path]]:
-    """A copy of the runs to change: the recipe low with three seeds, high with two."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return [sorted((tmp_path / name).iterdir()) for name in ("low", "high")]
 
 
 def column(rows: Lines, key: str, source: str) -> np.ndarray:
@@ -111,9 +75,9 @@ def test_values_are_means_over_seeds_with_their_sd(recipes: list[list[Path]]) ->
 
 def test_copies_of_one_run_have_its_intervals(tmp_path: Path) -> None:
     """A group is drawn with all its seeds: drawn apart, the copies would halve the interval."""
-    single = [write_run(tmp_path / f"a{k}", skill) for k, skill in enumerate((1.0, 1.3))]
+    single = [write_stages(tmp_path / f"a{k}", skill) for k, skill in enumerate((1.0, 1.3))]
     copies = [
-        [write_run(tmp_path / f"copy{skill}" / str(k), skill) for k in range(3)]
+        [write_stages(tmp_path / f"copy{skill}" / str(k), skill) for k in range(3)]
         for skill in (1.0, 1.3)
     ]
     one = compare(single, resamples=RESAMPLES)["comparison"]
@@ -167,8 +131,8 @@ def test_noise_that_cancels_over_seeds_leaves_the_interval(tmp_path: Path) -> No
 
 def test_stages_of_the_seeds_are_compared_stage_by_stage(tmp_path: Path) -> None:
     stages = ("cls_head", "joint")
-    runs = [write_run(tmp_path / f"s{k}", 0.8, 1.2 + k / 10, stages=stages) for k in range(2)]
-    other = write_run(tmp_path / "other", 1.0, 1.5, stages=stages)
+    runs = [write_stages(tmp_path / f"s{k}", 0.8, 1.2 + k / 10, stages=stages) for k in range(2)]
+    other = write_stages(tmp_path / "other", 1.0, 1.5, stages=stages)
     found = compare([runs, other], resamples=RESAMPLES)["comparison"]
     tests = found["sources"]["kaggle"]["comparisons"]
     root = tmp_path.name
@@ -206,84 +170,6 @@ def test_cases_that_a_seed_lacks_are_left_out_and_counted(recipes: list[list[Pat
     counts = found["sources"]["kaggle"]["counts"]["images"]
     assert counts == {"each": [60, 60, 60, 59, 60], "common": 59}
     assert any("high/s0/joint 59, high/s1/joint 60" in warning for warning in found["warnings"])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda run: record(run, 1, "loss.lambda_cls=0.25"), "is of another recipe than LOW/s0 (loss.lambda_cls: 0.5 -> 0.25)"),
-        (lambda run: record(run, 1, manifest="1" * 64), "manifest_sha256: 000000000000... -> 111111111111..."),
-        (lambda run: record(run, 0), "several runs have the seed 0"),
-        (lambda run: (run / "run.json").unlink(), "the training of LOW/s1 is not known"),
-    ],
-)  # fmt: skip
-def test_runs_that_are_not_one_recipe_are_named(
-    change: Callable[[Path], Any], words: str, recipes: list[list[Path]]
-) -> None:
-    change(recipes[0][1])
-    found = compare(recipes, resamples=RESAMPLES)["comparison"]
-    (warning,) = found["warnings"]
-    assert warning.startswith("low/joint (3 seeds): ")
-    assert words.replace("LOW", str(recipes[0][0].parent)) in warning
-
-
-def test_where_a_run_lies_and_how_it_logs_is_no_recipe(recipes: list[list[Path]]) -> None:
-    words = ("data_dir=elsewhere", "experiment_name=other", "logger=csv", "checkpoint_every=7")
-    record(recipes[0][1], 1, *words)
-    assert compare(recipes, resamples=RESAMPLES)["comparison"]["warnings"] == []
-
-
-def test_evaluations_outside_of_their_run_find_its_record(
-    recipes: list[list[Path]], tmp_path: Path
-) -> None:
-    apart = []
-    for k, run in enumerate(recipes[0]):
-        checkpoint = str(run / "joint" / "checkpoints" / "best.ckpt")
-        folder = tmp_path / "apart" / f"e{k}"
-        write_evaluation(folder, "joint", *data(LOW[k], LOW[k]), checkpoint=checkpoint)
-        apart.append(folder)
-    found = compare([apart, recipes[1]], resamples=RESAMPLES)["comparison"]
-    assert found["warnings"] == []
-
-
-def test_the_seeds_of_merged_folds(tmp_path: Path) -> None:
-    runs = []
-    for seed in range(2):
-        folder = tmp_path / f"cv{seed}"
-        own = data(1.0 + seed, 1.0)
-        write_evaluation(folder / "crossval_joint", "joint", *own, folds=[0, 1])
-        for fold in range(2):
-            record(folder / str(fold), seed, f"fold={fold}")
-        runs.append(folder)
-    other = write_run(tmp_path / "other", 1.4)
-    before = compare([runs, other], resamples=RESAMPLES)["comparison"]["warnings"]
-    record(runs[1] / "0", 1, "fold=0", "epochs.joint=99")
-    after = compare([runs, other], resamples=RESAMPLES)["comparison"]["warnings"]
-    (warning,) = [text for text in after if text not in before]
-    assert "epochs.joint: 16 -> 99" in warning
-    assert not any("recipe" in text or "seed" in text for text in before)
-
-
-@pytest.mark.parametrize(
-    ("runs", "words"),
-    [
-        (lambda a, b: [[a, a], b], "an inner list of runs names the run A twice"),
-        (lambda a, b: [[a, a / "joint"], b], "an inner list of runs names the run A twice"),
-        (lambda a, b: [a, []], "entry 2 of runs is an empty list"),
-        (lambda a, b: [], "runs=[] is empty"),
-        (lambda a, b: [[[a, b]]], "entry 1 of runs holds a list in its list"),
-        (lambda a, b: [[a, b]], "gives 1 evaluation: name at least two (the runs of an inner list"),
-        (lambda a, b: [[a, b], a], "A/joint/evaluation_test twice"),
-        (lambda a, b: [[a, write_run(a.parent / "c", 1.0, stages=("heads",))], b], "the runs of an inner list must have the same stages"),
-    ],
-)  # fmt: skip
-def test_lists_that_cannot_be_compared(
-    runs: Callable[[Path, Path], Any], words: str, tmp_path: Path
-) -> None:
-    first, second = write_run(tmp_path / "a", 1.0), write_run(tmp_path / "b", 1.2)
-    with pytest.raises(ConfigError) as caught:
-        compare(runs(first, second), resamples=RESAMPLES)
-    assert words.replace("A", str(first)) in str(caught.value)
 
 
 def test_report_and_tables_show_the_seeds(recipes: list[list[Path]], tmp_path: Path) -> None:

@@ -13,13 +13,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # `import tin
 
 import quick_model
 import tiny
+import torch
+from graphs import Graphs, read_graphs
 from support import once
 
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.files import sha256
+from brainmtl.inference.onnx_export import export_onnx
 from brainmtl.inference.operating_point import OperatingPoint, write_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
-from brainmtl.models import MultiTaskModel
+from brainmtl.models import MultiTaskModel, create_multi_task_model
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +118,13 @@ def photos(
 def own(model_dir: Path) -> MultiTaskPredictor:
     """A predictor of its own, whose modules a test may wrap."""
     return MultiTaskPredictor.from_folder(model_dir, device="cpu")
+
+
+@pytest.fixture(scope="session", name="tiny")
+def tiny_graphs(tmp_path_factory: pytest.TempPathFactory) -> tuple[MultiTaskModel, Graphs]:
+    """(a network that answers in a millisecond, its graphs)."""
+    folder = tmp_path_factory.mktemp("tiny_graphs")
+    torch.manual_seed(0)
+    model = create_multi_task_model(base_filters=4, depth=2, norm="group", hidden_dim=8).eval()
+    export_onnx(model, folder)
+    return model, read_graphs(folder)
