@@ -71,10 +71,26 @@ def test_missing_folds_are_named(folder: Path, model: Any, tmp_path: Path) -> No
     assert "Folds [1] are missing" in found["run"]["remarks"][0]
 
 
-def test_folds_of_different_recipes_are_refused(folder: Path, model: Any, tmp_path: Path) -> None:
+DISAGREEING = "folds 0 and 2 were trained with different options"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"data": {"batch_size": 4}}, "data.batch_size: null -> 4"),
+        ({"ema_decay": 0.5}, "ema_decay: null -> 0.5"),
+        ({"adversary": {"weight": 0.1}}, "adversary: null -> {'weight': 0.1}"),
+        ({"balance": {"window": 3}}, "balance: null -> {'window': 3}"),
+        ({"seed": 1}, "seed: 0 -> 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_folds_of_different_recipes_are_refused(
+    changes: dict[str, Any], named: str, folder: Path, model: Any, tmp_path: Path
+) -> None:
     write_run(folder, tmp_path, model, (0, 1))
-    write_run(folder, tmp_path, model, (2,), batch_size=4)
-    with pytest.raises(ConfigError, match=r"different options \(data.batch_size\)"):
+    write_run(folder, tmp_path, model, (2,), **changes)
+    with pytest.raises(ConfigError, match=rf"{DISAGREEING} \({named}\)"):
         cross_validate(tmp_path, **QUICK)
 
 

@@ -9,16 +9,10 @@ from typing import Any
 
 from brainmtl.evaluation.comparison.arms import Arm
 from brainmtl.evaluation.comparison.folders import Evaluation
+from brainmtl.training.recipe import SEEDS, recipe_differences
 from brainmtl.training.run_record import differences, find_record, show
 
-# The same data and initial weights may lie elsewhere: their hashes say whether they are the same.
 HASHES = ("manifest_sha256", "init_from_sha256", "preprocessing_version", "brainmtl_version")
-SEEDS = ("seed", "data.seed")
-NO_PART_OF_A_RECIPE = (
-    *SEEDS,
-    *("data_dir", "data.data_dir", "init_from", "experiment_name", "from_run"),
-    *("resume", "reuse_stages", "checkpoint_every", "logger", "callbacks"),
-)
 
 
 def seed_warnings(recipes: Sequence[Sequence[Arm]]) -> list[str]:
@@ -72,10 +66,6 @@ def _record(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
-        key: pair
-        for key, pair in differences(first["config"], second["config"]).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in NO_PART_OF_A_RECIPE)
-    }
+    found = recipe_differences(first["config"], second["config"], SEEDS)
     hashes = ({name: record[name] for name in HASHES} for record in (first, second))
     return found | differences(*hashes)

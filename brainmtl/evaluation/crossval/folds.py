@@ -9,6 +9,8 @@ from typing import Any
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.errors import ConfigError
+from brainmtl.training.recipe import FOLD, recipe_differences
+from brainmtl.training.run_record import show
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def missing_folds(models: Sequence[FoldModel], data_dir: Path) -> list[int]:
 
 
 def _check_alike(models: Sequence[FoldModel]) -> None:
-    """Folds may differ in the fold and in nothing else that decides a model."""
+    """Folds may differ in the fold and in nothing else of their recipe."""
     first = models[0]
     for model in models[1:]:
         if model.meta["manifest_sha256"] != first.meta["manifest_sha256"]:
@@ -76,28 +78,10 @@ def _check_alike(models: Sequence[FoldModel]) -> None:
                 f"{model.checkpoint} was trained on another state of the data than {first.checkpoint}: "
                 "train all folds on one prepared folder"
             )
-        differing = _difference(_deciding(first.meta), _deciding(model.meta))
-        if differing:
+        found = recipe_differences(first.meta["config"], model.meta["config"], FOLD)
+        if found:
             raise ConfigError(
                 f"folds {first.fold} and {model.fold} were trained with different options "
-                f"({', '.join(differing[:5])}): one cross-validation needs one recipe"
+                f"({show(found)}): one cross-validation needs one recipe, so train the folds that "
+                "differ again"
             )
-
-
-def _deciding(meta: dict[str, Any]) -> dict[str, Any]:
-    config = meta["config"]
-    names = ("data", "augmentation", "model", "loss", "optimizer", "scheduler", "stage", "seed")
-    values = {name: config.get(name) for name in names}
-    values["data"] = {k: v for k, v in (config.get("data") or {}).items() if k != "fold"}
-    return values
-
-
-def _difference(first: Any, second: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the leaves in which two nested dicts differ."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        return [
-            name
-            for key in sorted({*first, *second})
-            for name in _difference(first.get(key), second.get(key), f"{prefix}.{key}".lstrip("."))
-        ]
-    return [] if first == second else [prefix]
