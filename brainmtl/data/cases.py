@@ -32,7 +32,7 @@ from brainmtl.data.preprocess import (
     preprocess_slice,
 )
 from brainmtl.data.records import Case, CaseRef, Source
-from brainmtl.data.samples import write_reference, write_sample
+from brainmtl.data.samples import SAMPLE_FORMAT, write_reference, write_sample
 from brainmtl.errors import DataError
 from brainmtl.files import sha256, write_json
 
@@ -101,6 +101,7 @@ def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
     settings = asdict(options) | {
         "modalities": list(options.modalities),
         "version": PREPROCESSING_VERSION,
+        "sample_format": SAMPLE_FORMAT,
     }
     return {"files": files, **identity, **settings}
 

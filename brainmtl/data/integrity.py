@@ -14,10 +14,10 @@ from brainmtl.data.consistency import Finding, check_columns, check_leakage
 from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.housekeeping import PENDING, reference_path
 from brainmtl.data.manifest import SPLITS, case_of, read_manifest
+from brainmtl.data.npz import arrays_sha256, load_arrays
 from brainmtl.data.preprocess import BACKGROUND_VALUE, IMAGE_SIZE, PREPROCESSING_VERSION
-from brainmtl.data.samples import load_arrays, read_reference
+from brainmtl.data.samples import read_reference
 from brainmtl.errors import DataError
-from brainmtl.files import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,10 @@ METADATA_KEYS = (
     "preprocessing_version",
     "raw_sha256",
 )
+CHANGED = (
+    "the SHA-256 of its arrays is not the manifest's: it changed, or was prepared by an earlier "
+    "version of brainmtl: prepare again"
+)
 # float16 and the resampled foreground's edge move mean and SD by less than this.
 ZSCORE_TOLERANCE = 0.02
 
@@ -44,7 +48,7 @@ def check_folder(
     """All findings about the prepared folder ``data_dir``, sorted by path; empty when it is sound.
 
     Checked: the manifest's columns against each other; leaks over splits and folds (patient, case,
-    raw file, near-duplicate pictures of all sources); each sample's presence, SHA-256, arrays,
+    raw file, near-duplicate pictures of all sources); each sample's presence, arrays, their SHA-256,
     values, metadata and preprocessing version; the references; files that no manifest row names;
     and the counts in ``summary.json``.
 
@@ -83,13 +87,13 @@ def check_case(data_dir: Path, rows: Sequence[Row]) -> list[Finding]:
         if not path.is_file():
             findings.append(Finding(row["path"], "missing: the manifest lists it"))
             continue
-        if sha256(path) != row["sample_sha256"]:
-            findings.append(Finding(row["path"], "its SHA-256 is not the manifest's: it changed"))
         try:
             arrays = load_arrays(path)
         except DataError as error:
             findings.append(Finding(row["path"], str(error).removeprefix(f"{path} ")))
             continue
+        if arrays_sha256(arrays) != row["sample_sha256"]:
+            findings.append(Finding(row["path"], CHANGED))
         reasons = _check_arrays(arrays, row)
         metadata_reasons, found = _check_metadata(arrays, row)
         geometry = geometry or found

@@ -7,31 +7,19 @@ rounds to float16 itself, so a stored image is bit-equal to a freshly prepared o
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import math
-import threading
-import zipfile
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
 from brainmtl.errors import DataError
-from brainmtl.files import atomic_path
 
-_PREFIX = 10  # bytes of an .npy of version 1.0 before its header: magic, version, length
-# Of zlib: 1 writes in four fifths of the time of the usual 6, into files that are 1 % larger.
-LEVEL = 1
-# NumPy parses headers with ast.literal_eval, which in Python 3.11 fails in one thread when the collector
-# lets another one into it: "SystemError: AST constructor recursion depth mismatch".
-_PARSING = threading.Lock()
+# Of the hashes and files that a ledger vouches for; 2: the hash is of the arrays and not of the file.
+SAMPLE_FORMAT = 2
 
 
 @dataclass
@@ -56,7 +44,7 @@ def write_sample(
     mask: np.ndarray | None,
     metadata: dict[str, Any],
 ) -> str:
-    """Write one sample in one step, see the module for the arrays; the SHA-256 of the file."""
+    """Write one sample in one step, see the module for the arrays; their SHA-256."""
     arrays: dict[str, np.ndarray] = {
         "image": image.astype(np.float16),
         "label": np.int8(label),
@@ -64,7 +52,8 @@ def write_sample(
     }
     if mask is not None:
         arrays["mask"] = mask.astype(np.uint8)
-    return save_arrays(path, arrays)
+    save_arrays(path, arrays)
+    return arrays_sha256(arrays)
 
 
 def read_sample(path: str | Path) -> Sample:
@@ -109,62 +98,3 @@ def read_reference(path: str | Path) -> np.ndarray:
     if "mask" not in arrays:
         raise DataError(f"{path} holds no reference mask: prepare the data again")
     return arrays["mask"]
-
-
-def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> str:
-    """Write an ``.npz`` in one step, compressed: what :func:`load_arrays` reads; its SHA-256."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            # Without a date: the same arrays give the same bytes.
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy"), member.getbuffer(), archive.compression
-            )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-    return hashlib.sha256(content.getbuffer()).hexdigest()
-
-
-def load_arrays(path: str | Path, leave_out: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` as stored; :class:`DataError` names the file when it is broken."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            return {
-                name: _array(archive.read(member))
-                for name, member in members.items()
-                if name not in leave_out
-            }
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: the folder changed since it was prepared") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete it and prepare again") from error
-
-
-def _array(content: bytes) -> np.ndarray:
-    """The array in the bytes of an ``.npy``: np.load, but for its parsing the same header every time.
-
-    Raises:
-        ValueError: it is none, of another version than 1.0, or holds objects.
-    """
-    start = _PREFIX + int.from_bytes(content[_PREFIX - 2 : _PREFIX], "little")
-    shape, fortran_order, dtype = _header(content[:start])
-    count = math.prod(shape)
-    array = np.frombuffer(bytearray(content), dtype, count, start)
-    return array.reshape(shape, order="F" if fortran_order else "C")
-
-
-@lru_cache(maxsize=64)
-def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type that the header of an ``.npy`` says."""
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError(f"version {version} of the .npy format")
-    with _PARSING:
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects")
-    return shape, fortran_order, dtype

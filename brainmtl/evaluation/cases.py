@@ -15,6 +15,7 @@ from brainmtl.evaluation import metrics
 from brainmtl.evaluation.predict import Prediction
 from brainmtl.files import atomic_path
 from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.results import mask_nifti
 
 
 def original_mask(slices: Sequence[Prediction]) -> np.ndarray:
@@ -152,13 +153,9 @@ def save_case_masks(
     folder.mkdir(parents=True, exist_ok=True)
     volume = slices[0].geometry.volume
     if volume is not None and volume.affine is not None:
-        import nibabel as nib
-
-        image = nib.Nifti1Image(predicted.astype(np.uint8), np.array(volume.affine))
-        image.header.set_xyzt_units("mm")
         path = folder / f"{slices[0].row.case_id}.nii.gz"
         with atomic_path(path) as temporary:
-            nib.save(image, temporary)
+            temporary.write_bytes(mask_nifti(predicted, np.array(volume.affine)))
         return [path]
     return [_save_png(s, folder / f"{s.row.image_id}.png") for s in slices]
 

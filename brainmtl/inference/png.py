@@ -6,10 +6,10 @@ W3C Recommendation "Portable Network Graphics (PNG) Specification (Third Edition
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from isal import isal_zlib
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB = 0, 2  # colour types
@@ -20,8 +20,7 @@ STRIP_ROWS = 256  # filtered at a time: 40 megapixels need no second copy
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Pixels uint8 (H, W) or (H, W, 3), or uint16 (H, W), as the bytes of a PNG file.
 
-    Every row is filtered by the one above, and only runs of equal bytes are compressed: what masks and
-    heat maps need, in half the time of Pillow or less and about as small.
+    Every row is filtered by the one above and packed by ISA-L: what masks and heat maps need.
 
     Raises:
         ValueError: another type or shape, or no pixels.
@@ -35,7 +34,7 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     height, width = pixels.shape[:2]
     depth, colour = 8 * pixels.dtype.itemsize, GREY if grey else RGB
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    packer = isal_zlib.compressobj(1)
     packed = b"".join([*map(packer.compress, _filtered(pixels)), packer.flush()])
     chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
     return SIGNATURE + b"".join(_chunk(name, data) for name, data in chunks)
@@ -58,4 +57,6 @@ def _filtered(pixels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", isal_zlib.crc32(name + data))
+    )

@@ -246,13 +246,13 @@ def heat_png(heat: np.ndarray) -> bytes:
 
 def mask_nifti(mask: np.ndarray, affine: np.ndarray) -> bytes:
     """A mask {0, 1} (X, Y, Z) as the bytes of a gzipped NIfTI file, uint8."""
-    import gzip
-
     import nibabel as nib
+    from isal import igzip
 
     image = nib.Nifti1Image(mask.astype(np.uint8), affine)
     image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), mtime=0)
+    # Level 1 packs a mask in a hundredth of the time that gzip takes to halve it once more.
+    return igzip.compress(image.to_bytes(), 1, mtime=0)
 
 
 def _base64(data: bytes) -> str:

@@ -6,13 +6,14 @@ voxels; an extension of the header may claim 2 GB.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from io import BufferedWriter, BytesIO
 from pathlib import Path
 
+from isal import igzip
+
 from brainmtl.inference.volume_files import (
+    GZIP_ERRORS,
     GZIP_MAGIC,
     HEADER_BYTES,
     MAX_GZIP_RATIO,
@@ -51,7 +52,7 @@ def write_volume(data: bytes, folder: Path) -> Path:
         path = folder / "volume.nii"
         with _open(data, packed) as stream, path.open("wb") as target:
             _copy(stream, target, header_bytes, size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except GZIP_ERRORS as error:
         raise _unusable("truncated", "The gzip file is damaged or cut off.") from error
     except OSError as error:
         detail = f"This server cannot store the volume for computing it ({error.strerror})."
@@ -59,12 +60,12 @@ def write_volume(data: bytes, folder: Path) -> Path:
     return path
 
 
-def _open(data: bytes, packed: bool) -> gzip.GzipFile | BytesIO:
-    return gzip.GzipFile(fileobj=BytesIO(data)) if packed else BytesIO(data)
+def _open(data: bytes, packed: bool) -> igzip.IGzipFile | BytesIO:
+    return igzip.IGzipFile(fileobj=BytesIO(data)) if packed else BytesIO(data)
 
 
 def _copy(
-    stream: gzip.GzipFile | BytesIO, target: BufferedWriter, header_bytes: int, size: int
+    stream: igzip.IGzipFile | BytesIO, target: BufferedWriter, header_bytes: int, size: int
 ) -> None:
     target.write(stream.read(header_bytes))
     stream.read(4)

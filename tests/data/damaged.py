@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmtl.data.manifest import read_manifest, write_manifest
-from brainmtl.data.samples import load_arrays
-from brainmtl.files import sha256
+from brainmtl.data.npz import arrays_sha256, load_arrays
 
 SLICE = "brats/train/b0_z004.npz"
 PICTURE = "kaggle/train/yes_h1.npz"
@@ -21,10 +20,9 @@ PICTURE = "kaggle/train/yes_h1.npz"
 def rewrite(folder: Path, path: str = SLICE, **changes: np.ndarray | None) -> None:
     """Store other arrays in a sample and give the manifest its new hash: only the content is wrong."""
     arrays = load_arrays(folder / path) | changes
-    np.savez_compressed(
-        folder / path, **{key: value for key, value in arrays.items() if value is not None}
-    )
-    edit(folder, path, sample_sha256=sha256(folder / path))
+    arrays = {key: value for key, value in arrays.items() if value is not None}
+    np.savez_compressed(folder / path, **arrays)
+    edit(folder, path, sample_sha256=arrays_sha256(arrays))
 
 
 def edit(folder: Path, sample: str = SLICE, /, **columns: object) -> None:

@@ -16,6 +16,7 @@ from processing import ALL_TRAIN, run
 from brainmtl.data.cases import CaseOptions
 from brainmtl.data.integrity import METADATA_KEYS, check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.npz import arrays_sha256
 from brainmtl.data.preprocess import (
     PREPROCESSING_VERSION,
     frame_volume,
@@ -27,7 +28,6 @@ from brainmtl.data.process import process_dataset
 from brainmtl.data.samples import read_reference, read_sample
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
-from brainmtl.files import sha256
 
 
 def write_lgg(root: Path, case: str = "TCGA_CS_0001_20000101") -> np.ndarray:
@@ -91,7 +91,7 @@ def test_unified_format(prepared: Path) -> None:
         assert (metadata["image_id"], metadata["source"]) == (row.image_id, row.source)
         assert metadata["raw_sha256"] == row.raw_sha256 and metadata["synthetic"] is False
         assert metadata["preprocessing_version"] == PREPROCESSING_VERSION
-        assert sha256(path) == row.sample_sha256
+        assert arrays_sha256(arrays) == row.sample_sha256
     assert check_folder(prepared / "out", workers=1, progress=False) == []
 
 
