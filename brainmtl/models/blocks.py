@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from brainmtl.errors import ConfigError
+from brainmtl.models.group_norm import GroupNorm
 
 NORMS = ("batch", "group", "instance")
 # Stem -> side of the square of pixels that it folds into channels.
@@ -22,7 +23,7 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "group":
-        return nn.GroupNorm(math.gcd(8, channels), channels)
+        return GroupNorm(math.gcd(8, channels), channels)
     if norm == "instance":
         return nn.InstanceNorm2d(channels, affine=True)
     raise ConfigError(f"model.norm={norm!r} is unknown: choose one of {', '.join(NORMS)}")

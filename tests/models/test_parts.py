@@ -11,6 +11,7 @@ from torch import nn
 from brainmtl.errors import ConfigError
 from brainmtl.models import ClassificationHead, UNetDecoder, UNetEncoder
 from brainmtl.models.blocks import STEMS, ConvBlock, make_norm
+from brainmtl.models.group_norm import GroupNorm
 
 
 def test_default_encoder_gives_features_from_64_at_256_to_1024_at_16() -> None:
@@ -77,7 +78,7 @@ def test_head_sees_the_mean_over_the_positions_only() -> None:
     ("norm", "kind"),
     [
         ("batch", nn.BatchNorm2d),
-        ("group", nn.GroupNorm),
+        ("group", GroupNorm),
         ("instance", nn.InstanceNorm2d),
     ],
 )
