@@ -34,7 +34,9 @@ from benchmarks.speed.timing import Row, Settings
 SECTIONS: dict[str, Callable[[Settings], list[Row]]] = {
     "theory": theory.rows,
     "inference": inference.rows,
-    "compiled": inference.compiled_rows,
+    "compiled": lambda settings: (
+        inference.compiled_rows(settings) + training.compiled_rows(settings)
+    ),
     "service": service.rows,
     "serving": serving.rows,
     "training": training.rows,

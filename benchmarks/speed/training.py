@@ -36,7 +36,38 @@ def rows(settings: Settings) -> list[Row]:
     return found
 
 
-def make_step(name: str, device: str, precision: str, layout: torch.memory_format) -> Step:
+def compiled_rows(settings: Settings) -> list[Row]:
+    """A step of the default by torch.compile, which costs a minute beforehand, against one without."""
+    found = []
+    for device in settings.devices:
+        section = f"compiled training, {device}, batch {settings.batch}"
+        batch = to_device(make_batch(settings.batch, settings.side), device)
+        for precision, shown in (("32", "float32"), ("bf16", "bf16")):
+            name = f"{default_name()}, {shown} channels_last"
+            if precision == "bf16" and (reason := bf16_missing(device)):
+                found.append(skipped_row(section, f"{name}, compiled", reason))
+                continue
+            steps = {
+                name: make_step(default_name(), device, precision, torch.channels_last),
+                f"{name}, compiled": make_step(
+                    default_name(), device, precision, torch.channels_last, compiled=True
+                ),
+            }
+            calls = {key: lambda s=step, b=batch: s(b) for key, step in steps.items()}
+            try:
+                calls[f"{name}, compiled"]()
+            except Exception as error:  # what a missing or unfit compiler raises is torch's own
+                reason = f"torch.compile failed ({type(error).__name__}): it needs a C++ compiler"
+                found.append(skipped_row(section, f"{name}, compiled", reason))
+                continue
+            seconds = interleave(calls, settings.fewer(6), device)
+            found += faster(section, seconds, name, per_call=settings.batch, rate=True)
+    return found
+
+
+def make_step(
+    name: str, device: str, precision: str, layout: torch.memory_format, *, compiled: bool = False
+) -> Step:
     """A function that trains ``name`` of ``conf/model`` by one batch, with the configured loss."""
     model = build(name).to(device, memory_format=layout).train()
     loss = instantiate(OmegaConf.load(CONF_DIR / "loss/default.yaml")).to(device)
@@ -44,10 +75,11 @@ def make_step(name: str, device: str, precision: str, layout: torch.memory_forma
         loss.set_class_weights(torch.ones(2, device=device))
     make_optimizer = instantiate(OmegaConf.load(CONF_DIR / "optimizer/adamw.yaml"))
     optimizer = make_optimizer(model, dict.fromkeys(PARTS, RATE), PARTS)
+    forward = torch.compile(model) if compiled else model
 
     def step(batch: Batch) -> None:
         with autocast(device, precision):
-            output = model(batch["images"].contiguous(memory_format=layout))
+            output = forward(batch["images"].contiguous(memory_format=layout))
             total = loss(output, batch).total
         optimizer.zero_grad()
         total.backward()
