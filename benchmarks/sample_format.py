@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.samples import load_arrays, save_arrays
+from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
 
 
 def as_written(path: Path, **arrays: np.ndarray) -> None:
     save_arrays(path, arrays)
+    arrays_sha256(arrays)
 
 
 VARIANTS: dict[str, tuple[type, Callable[..., None]]] = {
