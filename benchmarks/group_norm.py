@@ -1,6 +1,6 @@
 """What the backward pass of group norm costs: torch's own kernel against brainmtl/models/group_norm.py.
 
-python benchmarks/group_norm.py
+python -m benchmarks.group_norm
 
 Milliseconds of processor time, medians of interleaved rounds, on one thread: for each size of feature maps in
 the default network (batch of 16), and for a whole training step with the data in memory.

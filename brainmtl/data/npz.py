@@ -1,8 +1,7 @@
 """``.npz`` files, which NumPy reads too, written and read by ISA-L's deflate.
 
-A prepared slice is packed in a seventh of zlib's time and unpacked in half of it
-(benchmarks/sample_format.py). Python's zipfile cannot be told to use another deflate, so the archive is
-written here: PKWARE, ".ZIP File Format Specification" (APPNOTE.TXT), version 6.3.
+It packs a prepared slice in a seventh of zlib's time or less (benchmarks/sample_format.py). Python's
+zipfile cannot be told to use another deflate, so the archive is written here: PKWARE, ".ZIP File Format Specification" (APPNOTE.TXT), version 6.3.
 """
 
 from __future__ import annotations
@@ -27,7 +26,10 @@ _LEVEL = 1  # 2 and 3 take up to three times as long for the same size
 _RAW = -15  # window bits: deflate without a header of its own, as archives hold it
 _VERSION, _UTF8, _DATE = 20, 0x800, 0x21  # deflate; names in UTF-8; 1980-01-01: no date
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
-_LOCAL_SIZE, _LARGEST = 30, 2**32 - 1  # bytes
+_LOCAL_SIZE = 30  # bytes
+_LARGEST = (
+    2**32 - 2**24
+)  # bytes of all arrays: what cannot be packed grows a little, and places have 32 bits
 _NPY_PREFIX = 10  # bytes of an .npy of version 1.0 before its header: magic, version, length
 # NumPy parses headers with ast.literal_eval, which in Python 3.11 fails in one thread when the collector
 # lets another one into it: "SystemError: AST constructor recursion depth mismatch".
@@ -38,7 +40,7 @@ def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` in one step, compressed: what :func:`load_arrays` and ``np.load`` read.
 
     Raises:
-        DataError: an array of more bytes than such a file holds (4 GiB).
+        DataError: arrays of more bytes than such a file holds (4 GiB).
         ValueError: an array of objects.
     """
     members = {}
@@ -46,8 +48,10 @@ def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
         stream = io.BytesIO()
         np.lib.format.write_array(stream, np.asanyarray(array), (1, 0), allow_pickle=False)
         members[f"{name}.npy"] = stream.getbuffer()
-        if members[f"{name}.npy"].nbytes > _LARGEST:
-            raise DataError(f"{path}: {name} has more than {_LARGEST:,} bytes: crop the volume")
+    if sum(content.nbytes for content in members.values()) > _LARGEST:
+        raise DataError(
+            f"{path}: {', '.join(arrays)} have more than {_LARGEST:,} bytes: crop the volume"
+        )
     archive = _archive(members)
     with atomic_path(path) as temporary:
         temporary.write_bytes(archive)
@@ -66,7 +70,9 @@ def load_arrays(path: str | Path, leave_out: Sequence[str] = ()) -> dict[str, np
         }
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: the folder changed since it was prepared") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, isal_zlib.error) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # archives and headers of arrays have an error for every damage
         raise DataError(f"{path} cannot be read ({error}): delete it and prepare again") from error
 
 
@@ -113,10 +119,17 @@ def _unpacked(archive: bytes, info: zipfile.ZipInfo) -> bytearray:
     Raises:
         ValueError: it is cut off, damaged, encrypted, or packed by another method than deflate.
     """
-    lengths = archive[info.header_offset + 26 : info.header_offset + _LOCAL_SIZE]
-    if len(lengths) < 4:
+    header = archive[info.header_offset : info.header_offset + _LOCAL_SIZE]
+    if len(header) < _LOCAL_SIZE:
         raise ValueError(f"{info.filename} lies behind the end of the file")
-    start = info.header_offset + _LOCAL_SIZE + sum(struct.unpack("<2H", lengths))
+    name_length, extra_length = struct.unpack("<2H", header[26:])
+    begin = info.header_offset + _LOCAL_SIZE
+    name = archive[begin : begin + name_length].decode(
+        "utf-8" if info.flag_bits & _UTF8 else "cp437"
+    )
+    if not header.startswith(_LOCAL) or name != info.orig_filename:
+        raise ValueError(f"{info.filename} has another name at its place than in the directory")
+    start = begin + name_length + extra_length
     packed = memoryview(archive)[start : start + info.compress_size]
     if info.flag_bits & 1:
         raise ValueError(f"{info.filename} is encrypted")
@@ -154,6 +167,6 @@ def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"version {version} of the .npy format")
     with _PARSING:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects")
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("an array of Python objects, or of a negative size")
     return shape, fortran_order, dtype

@@ -9,11 +9,13 @@ from brainmtl.training.run_record import differences
 
 SEEDS = ("seed", "data.seed")
 FOLD = ("fold", "data.fold")
-# Where data, initial weights and results lie, and what is watched or kept of a training. (The same data and
-# initial weights may lie elsewhere: their hashes say whether they are the same.)
+# Where data, initial weights and results lie, what is watched or kept of a training, and who loads its data.
+# (Whether data and initial weights that lie elsewhere are the same is known by their hashes: run_record.HASHES.)
 _NO_PART_OF_A_RECIPE = (
     *("data_dir", "data.data_dir", "init_from", "run_dir", "experiment_name", "from_run"),
     *("resume", "reuse_stages", "checkpoint_every", "logger", "callbacks"),
+    *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("data.num_workers", "data.pin_memory"),
 )
 
 

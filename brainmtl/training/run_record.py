@@ -21,6 +21,8 @@ from brainmtl.training.start import AUTO, starting_weights
 RUN = "run.json"
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "monai", "numpy", "scipy")
 PACKAGES += ("scikit-learn", "hydra-core", "omegaconf", "pandas", "pillow")
+# What must be the same beside the options of two runs that are to be one.
+HASHES = ("manifest_sha256", "init_from_sha256", "preprocessing_version", "brainmtl_version")
 SHOWN = 12
 Options = dict[str, Any]
 Record = dict[str, Any]
@@ -101,12 +103,7 @@ def require_same(
     """
     now = identity(options, manifest_sha256)
     found = differences(record["config"], now["config"])
-    for name in (
-        "manifest_sha256",
-        "init_from_sha256",
-        "preprocessing_version",
-        "brainmtl_version",
-    ):
+    for name in HASHES:
         if record[name] != now[name]:
             found[name] = (record[name], now[name])
     if found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from heads import save_brain, save_heads
@@ -10,6 +11,7 @@ from processing import run
 from brainmtl.data.assembly import SplitOptions
 from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.samples import SAMPLE_FORMAT
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -37,6 +39,17 @@ def test_other_splits_move_samples_without_preparing_them(tmp_path: Path) -> Non
     assert report.reused == 6 and not list((tmp_path / "out/kaggle/train").iterdir())
     assert len(list((tmp_path / "out/kaggle/test").iterdir())) == 6
     assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_what_an_earlier_format_of_samples_wrote_is_prepared_again(tmp_path: Path) -> None:
+    save_heads(tmp_path / "raw", 6)
+    run("kaggle", tmp_path / "raw", tmp_path / "out")
+    for path in sorted((tmp_path / "out/kaggle/cases").iterdir())[:2]:
+        ledger = json.loads(path.read_text(encoding="utf-8"))
+        assert ledger["fingerprint"].pop("sample_format") == SAMPLE_FORMAT
+        path.write_text(json.dumps(ledger), encoding="utf-8")
+    report = run("kaggle", tmp_path / "raw", tmp_path / "out")
+    assert (report.prepared, report.reused) == (2, 4)
 
 
 def test_changed_files_are_prepared_again_and_leave_nothing_old(tmp_path: Path) -> None:

@@ -11,16 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import tiny
+import torch
 from crossvalidated import QUICK, write_run
 from support import compose
 
 from brainmtl.data.manifest import read_manifest, source_hashes, write_manifest
 from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.evaluation.crossval.folds import find_folds
 from brainmtl.evaluation.crossval.repeats import summarise_repeats
 from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
 from brainmtl.evaluation.run import evaluate
+from brainmtl.files import write_json
 
 
 def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
@@ -92,6 +95,32 @@ def test_folds_of_different_recipes_are_refused(
     write_run(folder, tmp_path, model, (2,), **changes)
     with pytest.raises(ConfigError, match=rf"{DISAGREEING} \({named}\)"):
         cross_validate(tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize("named", ["pretrained", "preprocessing_version", "init_from_sha256"])
+def test_folds_from_other_weights_or_preprocessing_are_refused(
+    named: str, folder: Path, model: Any, tmp_path: Path
+) -> None:
+    """Nothing in their options need differ."""
+    write_run(folder, tmp_path, model, (0, 1))
+    for fold in (0, 1):
+        path = tmp_path / f"{fold}/joint/checkpoints/best.ckpt"
+        if named == "init_from_sha256":
+            write_json(tmp_path / f"{fold}/run.json", {named: f"{fold}" * 64, "config": {}})
+            continue
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["brainmtl"][named] = f"{fold}"
+        torch.save(checkpoint, path)
+    with pytest.raises(ConfigError, match=rf"folds 0 and 1 .*\({named}: 0+(\.\.\.)? -> 1+"):
+        cross_validate(tmp_path, partial=True, **QUICK)
+
+
+def test_folds_may_lie_and_be_loaded_otherwise(folder: Path, model: Any, tmp_path: Path) -> None:
+    write_run(folder, tmp_path, model, (0, 1), trainer={"log_every_n_steps": 10})
+    apart = {"experiment_name": "again", "resume": True, "data": {"num_workers": 3}}
+    write_run(folder, tmp_path, model, (2,), **apart, trainer={"log_every_n_steps": 50})
+    write_json(tmp_path / "2/run.json", {"init_from_sha256": "0" * 64})  # the others have none
+    assert [found.fold for found in find_folds(tmp_path, "joint")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("what", ["nothing", "unfinished"])

@@ -13,12 +13,14 @@ from brainmtl.models.group_norm import GroupNorm, _InSums
 GROUPS = 4
 
 
-def inputs(dtype: torch.dtype, side: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x of mean 1 and SD 2, weight, bias and the gradient of y; weights are never in bfloat16."""
+def inputs(
+    dtype: torch.dtype, side: int = 12, mean: float = 1
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x of SD 2, weight, bias and the gradient of y; weights are never in bfloat16."""
     generator = torch.Generator().manual_seed(0)
     x, dy = torch.randn(2, 3, 16, side, side + 1, generator=generator, dtype=torch.float64)
     weight, bias = torch.rand(2, 16, generator=generator, dtype=torch.float64) + 0.5
-    x = (2 * x + 1).to(dtype).contiguous(memory_format=torch.channels_last)
+    x = (2 * x + mean).to(dtype).contiguous(memory_format=torch.channels_last)
     wide = torch.promote_types(dtype, torch.float32)
     found = (x, weight.to(wide), bias.to(wide))
     return *(value.requires_grad_() for value in found), dy.to(dtype)
@@ -47,8 +49,9 @@ def test_gradients_are_those_of_torch(layout: torch.memory_format) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_in_bfloat16_they_err_by_its_rounding() -> None:
-    x, weight, bias, dy = inputs(torch.bfloat16)
+@pytest.mark.parametrize("mean", [0, 1, 30])
+def test_in_bfloat16_they_err_by_its_rounding(mean: float) -> None:
+    x, weight, bias, dy = inputs(torch.bfloat16, mean=mean)
     y = _InSums.apply(x, weight, bias, GROUPS, 1e-5)
     found = torch.autograd.grad(y, (x, weight, bias), dy)
     assert [value.dtype for value in found] == [torch.bfloat16, torch.float32, torch.float32]
@@ -78,6 +81,29 @@ def test_where_it_is_used(
         y = norm(x)
     assert (y.grad_fn is not None and "_InSums" in type(y.grad_fn).__name__) == own
     assert torch.equal(y, F.group_norm(x, GROUPS, norm.weight, norm.bias))
+
+
+@pytest.mark.parametrize("kind", ["strided", "without weights", "three axes"])
+def test_what_it_cannot_do_is_left_to_torch(kind: str) -> None:
+    x, _, _, _ = inputs(torch.bfloat16, 64)
+    x = x.detach()
+    norm = GroupNorm(GROUPS, 16, affine=kind != "without weights").train()
+    if kind == "strided":
+        x = x[..., ::2]
+    elif kind == "three axes":
+        x = x[..., 0].contiguous()
+    x.requires_grad_()
+    y = norm(x)
+    assert torch.equal(y, F.group_norm(x, GROUPS, norm.weight, norm.bias))
+    y.sum().backward()
+    assert x.grad is not None
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    x, _, _, _ = inputs(torch.bfloat16, 32)
+    norm = GroupNorm(GROUPS, 16).train().requires_grad_(False)
+    norm(x).float().square().sum().backward()
+    assert x.grad.any() and norm.weight.grad is None and norm.bias.grad is None
 
 
 def test_a_network_trains_with_it_as_with_torch_own(monkeypatch: pytest.MonkeyPatch) -> None:

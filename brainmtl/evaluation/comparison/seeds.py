@@ -10,9 +10,7 @@ from typing import Any
 from brainmtl.evaluation.comparison.arms import Arm
 from brainmtl.evaluation.comparison.folders import Evaluation
 from brainmtl.training.recipe import SEEDS, recipe_differences
-from brainmtl.training.run_record import differences, find_record, show
-
-HASHES = ("manifest_sha256", "init_from_sha256", "preprocessing_version", "brainmtl_version")
+from brainmtl.training.run_record import HASHES, differences, find_record, show
 
 
 def seed_warnings(recipes: Sequence[Sequence[Arm]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from brainmtl.data.manifest import read_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.training.recipe import FOLD, recipe_differences
-from brainmtl.training.run_record import show
+from brainmtl.training.run_record import HASHES, differences, find_record, show
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,20 @@ def _check_alike(models: Sequence[FoldModel]) -> None:
                 "train all folds on one prepared folder"
             )
         found = recipe_differences(first.meta["config"], model.meta["config"], FOLD)
+        others = _beside_options(first), _beside_options(model)
+        both = others[0].keys() & others[1].keys()
+        found |= differences(*({name: values[name] for name in both} for values in others))
         if found:
             raise ConfigError(
                 f"folds {first.fold} and {model.fold} were trained with different options "
                 f"({show(found)}): one cross-validation needs one recipe, so train the folds that "
                 "differ again"
             )
+
+
+def _beside_options(model: FoldModel) -> dict[str, Any]:
+    """What decides a model and is no option: preprocessing, and which weights it began from."""
+    record = find_record(model.directory.parent) or {}  # older runs, and moved stages, have none
+    known = {name: record[name] for name in HASHES if name in record}
+    kept = ("preprocessing_version", "pretrained")
+    return {name: model.meta[name] for name in kept if name in model.meta} | known
