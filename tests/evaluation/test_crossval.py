@@ -23,7 +23,6 @@ from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
 from brainmtl.evaluation.run import evaluate
-from brainmtl.files import write_json
 
 
 def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
@@ -97,7 +96,7 @@ def test_folds_of_different_recipes_are_refused(
         cross_validate(tmp_path, **QUICK)
 
 
-@pytest.mark.parametrize("named", ["pretrained", "preprocessing_version", "init_from_sha256"])
+@pytest.mark.parametrize("named", ["pretrained", "preprocessing_version"])
 def test_folds_from_other_weights_or_preprocessing_are_refused(
     named: str, folder: Path, model: Any, tmp_path: Path
 ) -> None:
@@ -105,9 +104,6 @@ def test_folds_from_other_weights_or_preprocessing_are_refused(
     write_run(folder, tmp_path, model, (0, 1))
     for fold in (0, 1):
         path = tmp_path / f"{fold}/joint/checkpoints/best.ckpt"
-        if named == "init_from_sha256":
-            write_json(tmp_path / f"{fold}/run.json", {named: f"{fold}" * 64, "config": {}})
-            continue
         checkpoint = torch.load(path, weights_only=True)
         checkpoint["brainmtl"][named] = f"{fold}"
         torch.save(checkpoint, path)
@@ -118,8 +114,8 @@ def test_folds_from_other_weights_or_preprocessing_are_refused(
 def test_folds_may_lie_and_be_loaded_otherwise(folder: Path, model: Any, tmp_path: Path) -> None:
     write_run(folder, tmp_path, model, (0, 1), trainer={"log_every_n_steps": 10})
     apart = {"experiment_name": "again", "resume": True, "data": {"num_workers": 3}}
+    apart["init_from"] = "what/an/earlier/stage/made/of/fold/2.ckpt"
     write_run(folder, tmp_path, model, (2,), **apart, trainer={"log_every_n_steps": 50})
-    write_json(tmp_path / "2/run.json", {"init_from_sha256": "0" * 64})  # the others have none
     assert [found.fold for found in find_folds(tmp_path, "joint")] == [0, 1, 2]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from brainmtl.data.manifest import read_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.training.recipe import FOLD, recipe_differences
-from brainmtl.training.run_record import HASHES, differences, find_record, show
+from brainmtl.training.run_record import differences, show
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def _check_alike(models: Sequence[FoldModel]) -> None:
 
 
 def _beside_options(model: FoldModel) -> dict[str, Any]:
-    """What decides a model and is no option: preprocessing, and which weights it began from."""
-    record = find_record(model.directory.parent) or {}  # older runs, and moved stages, have none
-    known = {name: record[name] for name in HASHES if name in record}
+    """What decides a model and is no option: preprocessing, and what the first weights were trained on."""
+    # No hash of the initial weights: a fold may begin with what an earlier stage has made of that fold.
     kept = ("preprocessing_version", "pretrained")
-    return {name: model.meta[name] for name in kept if name in model.meta} | known
+    return {name: model.meta[name] for name in kept if name in model.meta}
