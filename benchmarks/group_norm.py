@@ -2,14 +2,13 @@
 
 python -m benchmarks.group_norm
 
-Milliseconds of processor time, medians of interleaved rounds, on one thread: for each size of feature maps in
+Milliseconds, medians of interleaved rounds, on one thread: for each size of feature maps in
 the default network (batch of 16), and for a whole training step with the data in memory.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from unittest import mock
 
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.baselines import default_name
+from benchmarks.speed.timing import interleave
 from benchmarks.speed.training import make_batch, make_step
 from brainmtl.models.group_norm import GroupNorm, _InSums
 
@@ -26,14 +26,9 @@ GROUPS = 8
 
 
 def milliseconds(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median processor time of each call, all of them in turn."""
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            spent[name].append(1000 * (time.process_time() - start))
-    return {name: statistics.median(own[2:]) for name, own in spent.items()}
+    """Median duration of each call, all of them in turn."""
+    seconds = interleave(calls, ROUNDS, "cpu")
+    return {name: 1000 * statistics.median(own) for name, own in seconds.items()}
 
 
 def of_one_norm(channels: int, side: int, dtype: torch.dtype) -> dict[str, float]:

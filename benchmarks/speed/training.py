@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.speed.baselines import FAST, REFERENCE, build, default_name
-from benchmarks.speed.environment import bf16_missing
+from benchmarks.speed.environment import bf16_missing, in_both_formats
 from benchmarks.speed.timing import Row, Settings, faster, interleave, skipped_row
 from brainmtl.config import CONF_DIR
 from brainmtl.inference.network import autocast
@@ -38,31 +38,24 @@ def rows(settings: Settings) -> list[Row]:
 
 def compiled_rows(settings: Settings) -> list[Row]:
     """A step of the default by torch.compile, which costs a minute beforehand, against one without."""
-    found = []
-    for device in settings.devices:
-        section = f"compiled training, {device}, batch {settings.batch}"
+
+    def measure(section: str, device: str, precision: str) -> list[Row]:
         batch = to_device(make_batch(settings.batch, settings.side), device)
-        for precision, shown in (("32", "float32"), ("bf16", "bf16")):
-            name = f"{default_name()}, {shown} channels_last"
-            if precision == "bf16" and (reason := bf16_missing(device)):
-                found.append(skipped_row(section, f"{name}, compiled", reason))
-                continue
-            steps = {
-                name: make_step(default_name(), device, precision, torch.channels_last),
-                f"{name}, compiled": make_step(
-                    default_name(), device, precision, torch.channels_last, compiled=True
-                ),
-            }
-            calls = {key: lambda s=step, b=batch: s(b) for key, step in steps.items()}
-            try:
-                calls[f"{name}, compiled"]()
-            except Exception as error:  # what a missing or unfit compiler raises is torch's own
-                reason = f"torch.compile failed ({type(error).__name__}): it needs a C++ compiler"
-                found.append(skipped_row(section, f"{name}, compiled", reason))
-                continue
-            seconds = interleave(calls, settings.fewer(6), device)
-            found += faster(section, seconds, name, per_call=settings.batch, rate=True)
-    return found
+        layout = torch.channels_last
+        calls = {}
+        for name, compiled in (("eager", False), ("compiled", True)):
+            step = make_step(default_name(), device, precision, layout, compiled=compiled)
+            calls[name] = lambda s=step: s(batch)
+        try:
+            calls["compiled"]()
+        except Exception as error:  # what a missing or unfit compiler raises is torch's own
+            reason = f"torch.compile failed ({type(error).__name__}): it needs a C++ compiler"
+            return [skipped_row(section, "compiled", reason)]
+        seconds = interleave(calls, settings.fewer(6), device)
+        return faster(section, seconds, "eager", per_call=settings.batch, rate=True)
+
+    title = f"training of {default_name()}, batch {settings.batch}"
+    return in_both_formats(title, settings.devices, measure)
 
 
 def make_step(

@@ -102,10 +102,7 @@ def require_same(
         ConfigError: each difference as ``key: old -> new``.
     """
     now = identity(options, manifest_sha256)
-    found = differences(record["config"], now["config"])
-    for name in HASHES:
-        if record[name] != now[name]:
-            found[name] = (record[name], now[name])
+    found = differences(record["config"], now["config"]) | hash_differences(record, now)
     if found:
         raise ConfigError(f"{run_dir} was begun under other conditions ({show(found)}): {remedy}")
 
@@ -121,6 +118,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
         elif before != after or (key in old) != (key in new):
             found[key] = (before, after)
     return found
+
+
+def hash_differences(old: Record, new: Record) -> dict[str, tuple[Any, Any]]:
+    """{name: (old, new)} of what :data:`HASHES` names and differs in two records."""
+    return differences(*({name: record[name] for name in HASHES} for record in (old, new)))
 
 
 def show(found: Mapping[str, tuple[Any, Any]]) -> str:

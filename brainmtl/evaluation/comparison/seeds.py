@@ -10,7 +10,7 @@ from typing import Any
 from brainmtl.evaluation.comparison.arms import Arm
 from brainmtl.evaluation.comparison.folders import Evaluation
 from brainmtl.training.recipe import SEEDS, recipe_differences
-from brainmtl.training.run_record import HASHES, differences, find_record, show
+from brainmtl.training.run_record import find_record, hash_differences, show
 
 
 def seed_warnings(recipes: Sequence[Sequence[Arm]]) -> list[str]:
@@ -65,5 +65,4 @@ def _record(evaluation: Evaluation) -> dict[str, Any] | None:
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     found = recipe_differences(first["config"], second["config"], SEEDS)
-    hashes = ({name: record[name] for name in HASHES} for record in (first, second))
-    return found | differences(*hashes)
+    return found | hash_differences(first, second)
