@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from brainmtl.data.half import from_half
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.samples import read_for_training
 from brainmtl.data.sampling import Pool, SampleKey
@@ -151,7 +152,7 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
                 f"manifest's {label}; or only one of them knows a mask): run `{PREPARE_COMMAND}`"
             )
         sample = {
-            "image": torch.from_numpy(image.astype(np.float32)),
+            "image": torch.from_numpy(from_half(image)),
             "mask": None if mask is None else torch.from_numpy(mask),
             "cls": label,
             "has_label": label >= 0,

@@ -16,6 +16,7 @@ import numpy as np
 
 from brainmtl.data.foreground import find_foreground
 from brainmtl.data.geometry import SliceGeometry, VolumeGeometry, frame_geometry, resize
+from brainmtl.data.half import from_half, to_half
 from brainmtl.data.regions import bounding_box, percentile
 from brainmtl.errors import DataError
 
@@ -97,7 +98,7 @@ def preprocess_slice(
     # Padding is no head, even where the head touches the border of the picture.
     framed = _to_frame(foreground, geometry, fill=False) >= 0.5
     channels = [normalize_zscore(_to_frame(plane, geometry), framed) for plane in planes]
-    image = np.stack(channels).astype(np.float16).astype(np.float32)
+    image = from_half(to_half(np.stack(channels)))
     return PreparedSlice(image, framed, geometry)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.half import from_half, to_half
 from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
 from brainmtl.errors import DataError
 
@@ -46,7 +47,7 @@ def write_sample(
 ) -> str:
     """Write one sample in one step, see the module for the arrays; their SHA-256."""
     arrays: dict[str, np.ndarray] = {
-        "image": image.astype(np.float16),
+        "image": to_half(image),
         "label": np.int8(label),
         "metadata": np.array(json.dumps(metadata, allow_nan=False)),
     }
@@ -61,7 +62,7 @@ def read_sample(path: str | Path) -> Sample:
     arrays = load_arrays(path)
     try:
         return Sample(
-            image=arrays["image"].astype(np.float32),
+            image=from_half(arrays["image"]),
             label=int(arrays["label"]),
             mask=arrays.get("mask"),
             metadata=json.loads(str(arrays["metadata"])),

@@ -32,6 +32,7 @@ from PIL import Image
 from scipy import ndimage
 
 from brainmtl.data.geometry import resize
+from brainmtl.data.half import from_half, to_half
 from brainmtl.data.preprocess import BACKGROUND_VALUE, normalize_zscore
 from brainmtl.errors import DataError
 
@@ -99,7 +100,7 @@ def raw_like(plane: np.ndarray, head: np.ndarray) -> RawLike:
 def as_stored(planes: list[np.ndarray], head: np.ndarray) -> np.ndarray:
     """Planes (H, W) in any unit -> image (C, H, W) float32, normalised and rounded as prepared."""
     normalised = np.stack([normalize_zscore(plane, head) for plane in planes])
-    return normalised.astype(np.float16).astype(np.float32)
+    return from_half(to_half(normalised))
 
 
 def corrupt(
