@@ -78,9 +78,9 @@ def _noise_of_air(distance: np.ndarray, most: float) -> np.ndarray:
     """How far noise reaches in each plane of (H, W, ...), shape (...): scanners blank the corners of a
     picture and leave the noise of the air along its borders. 0 where most of the border is not faint."""
     rows, columns = _margin(distance)
-    rim = np.ones(distance.shape[:2], dtype=bool)
-    rim[rows:-rows, columns:-columns] = False
-    border = distance[rim]
+    inner = distance[rows:-rows]
+    strips = (distance[:rows], distance[-rows:], inner[:, :columns], inner[:, -columns:])
+    border = np.concatenate([strip.reshape(-1, *distance.shape[2:]) for strip in strips])
     faint = (border > 0) & (border < most)
     reach = np.zeros(border.shape[1:])
     for plane in np.ndindex(reach.shape):
