@@ -59,7 +59,7 @@ def connected_parts(runs: Runs) -> tuple[np.ndarray, int]:
     count = np.maximum(np.searchsorted(start, end - pitch, side="left") - first, 0)
     ends = np.cumsum(count)
     above = np.arange(count.sum()) + np.repeat(first - ends + count, count)
-    links = (np.ones(len(above), dtype=np.int8), above, np.concatenate([[0], ends]))
+    links = (np.ones(len(above)), above, np.concatenate([[0], ends]))
     number, part = connected_components(csr_array(links, shape=(len(runs),) * 2), directed=False)
     return part, int(number)
 
