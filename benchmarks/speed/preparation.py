@@ -6,7 +6,8 @@ import itertools
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def rows(settings: Settings) -> list[Row]:
             else:
                 found.append(skipped_row(section, "all rows", f"--raw-dir holds no {part}/"))
     return found
+
+
+@contextmanager
+def _torch_hidden() -> Iterator[None]:
+    """As in a process that only prepares, which does not import torch and so does without its conversions."""
+    torch = sys.modules.pop("torch")
+    try:
+        yield
+    finally:
+        sys.modules["torch"] = torch
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,10 @@ def _compare(section: str, part: str, raw_dir: Path, out_dir: Path, rounds: int)
     def product() -> None:
         # two cases are too few to draw splits of; what that costs is not per case anyway
         split = SplitOptions(mode="all_train")
-        report = process_dataset(source, raw_dir, fresh(), split=split, workers=1, progress=False)
+        with _torch_hidden():
+            report = process_dataset(
+                source, raw_dir, fresh(), split=split, workers=1, progress=False
+            )
         samples[PRODUCT] = report.samples
 
     def plain() -> None:

@@ -90,12 +90,11 @@ class RandomAffine2d:
             [
                 [x * cos, y * (cos * shear - sin), 2 * self.translate * right],
                 [x * sin, y * (sin * shear + cos), 2 * self.translate * down],
-            ],
-            dtype=np.float32,
+            ]
         )
         if np.array_equal(matrix, np.eye(2, 3)):
             return None
-        return AffineParameters(torch.from_numpy(matrix))
+        return AffineParameters(torch.from_numpy(matrix.astype(np.float32)))
 
     def apply(
         self, image: torch.Tensor, mask: torch.Tensor | None, parameters: AffineParameters | None

@@ -10,8 +10,15 @@ import math
 
 import numpy as np
 
+from brainmtl.data.components import (
+    Runs,
+    connected_parts,
+    find_runs,
+    gaps,
+    one_run_per_row,
+    painted,
+)
 from brainmtl.data.geometry import Quad
-from brainmtl.data.runs import Runs, connected_parts, find_runs, gaps, one_run_per_row, painted
 from brainmtl.errors import DataError
 
 SAMPLE = 1024  # values from which the tail is guessed that holds a percentile

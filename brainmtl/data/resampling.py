@@ -29,16 +29,12 @@ def resample(
     """
     # Samplers pad with 0: background has to be 0 while they work.
     moved = sampler(image - np.float32(BACKGROUND_VALUE), "bilinear")
-    # Both in one plane, which is sampled once: the foreground counts a half.
-    both = foreground * np.float32(0.5)
-    if mask is not None:
-        both += mask
-    nearest = sampler(both[None], "nearest")[0]
-    found = None if mask is None else nearest.astype(mask.dtype)  # a half is cut off
+    shapes = [foreground] if mask is None else [foreground, mask]
+    nearest = sampler(np.stack(shapes, dtype=np.float32, casting="unsafe"), "nearest")
     # Between head and background, bilinear values belong to neither; nearest decides.
-    moved *= nearest > 0 if mask is None else nearest != found
+    moved *= nearest[0]
     moved += np.float32(BACKGROUND_VALUE)
-    return moved, found
+    return moved, None if mask is None else nearest[1].astype(mask.dtype)
 
 
 def uneven(shape: tuple[int, ...], points: int, generator: torch.Generator) -> np.ndarray:

@@ -38,7 +38,7 @@ def find_runs(plane: np.ndarray) -> Runs:
     wide[:, :width] = plane
     line = wide.ravel()
     edges = np.flatnonzero(line[1:] != line[:-1]) + 1
-    if line[0]:
+    if line[:1].any():
         edges = np.concatenate([[0], edges])
     row, start = np.divmod(edges[::2], width + 1)
     return Runs((height, width), row, start, edges[1::2] - row * (width + 1))
