@@ -8,11 +8,17 @@ from pathlib import Path
 
 import absl.logging
 import pytest
+import torch
 from support import compose, once
 
 # absl's handler (OpenVINO imports it) keeps the stderr of that moment and closes it when a Hydra command sets up
 # logging, unless it is the process's own: it would be pytest's.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
+
+# As under `make test`: the last digits of what is trained here depend on the number of threads.
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+    torch.set_num_threads(1)
 
 SOAK = os.environ.get("BRAINMTL_SOAK") == "1"
 # Small enough for seconds, large enough that every split has both labels.
