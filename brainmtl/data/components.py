@@ -57,9 +57,8 @@ def connected_parts(runs: Runs) -> tuple[np.ndarray, int]:
     # Runs of the row above that share a column lie together: from the first that ends behind the start.
     first = np.searchsorted(end, start - pitch, side="right")
     count = np.maximum(np.searchsorted(start, end - pitch, side="left") - first, 0)
-    ends = np.cumsum(count)
-    above = np.arange(count.sum()) + np.repeat(first - ends + count, count)
-    links = (np.ones(len(above)), above, np.concatenate([[0], ends]))
+    above = _ranges(first, count)
+    links = (np.ones(len(above)), above, np.concatenate([[0], np.cumsum(count)]))
     number, part = connected_components(csr_array(links, shape=(len(runs),) * 2), directed=False)
     return part, int(number)
 
@@ -78,8 +77,11 @@ def one_run_per_row(runs: Runs) -> bool:
 def painted(plane: np.ndarray, runs: Runs, value: bool) -> np.ndarray:
     """A copy of the plane (H, W), bool, with ``value`` where the runs are."""
     result = np.array(plane, order="C")
-    length = runs.end - runs.start
-    begin = runs.row * runs.shape[1] + runs.start
-    pixels = np.arange(length.sum()) + np.repeat(begin - np.cumsum(length) + length, length)
+    pixels = _ranges(runs.row * runs.shape[1] + runs.start, runs.end - runs.start)
     result.reshape(-1)[pixels] = value
     return result
+
+
+def _ranges(first: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """``count`` numbers from ``first`` on, for each of them (n,), one after another."""
+    return np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
