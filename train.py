@@ -18,6 +18,7 @@ from brainmtl.training.rerun import expand
 @keep_going
 def main(cfg: DictConfig) -> float | None:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
+    from brainmtl.training.command_line import word
     from brainmtl.training.curriculum import train
 
     options = plain(cfg)
@@ -38,7 +39,8 @@ def main(cfg: DictConfig) -> float | None:
             f"{result.name}: best {result.monitor} {result.score:.4f} in {result.seconds:.0f} s{origin}"
         )
     print(f"best checkpoint: {results[-1].best}")
-    print(f"next: python evaluate.py ckpt={results[-1].best} data_dir={options['data_dir']}")
+    words = [word("ckpt", results[-1].best), word("data_dir", options["data_dir"])]
+    print(f"next: python evaluate.py {' '.join(words)}")
     return results[-1].score
 
 

@@ -31,8 +31,9 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make ``function(cfg)`` a command configured by ``conf/<config_name>.yaml``.
 
-    A :class:`BrainMTLError` is printed as one line and ends the command with exit status 1; within
-    a multirun it is left to Hydra, which reports the job that failed. Where Hydra refuses an option, the
+    A :class:`BrainMTLError`, or an OSError such as a full disk or a file where a folder should be, is
+    printed as one line and ends the command with exit status 1; within a multirun it is left to Hydra,
+    which reports the job that failed. Where Hydra refuses an option, the
     ones that it may have meant are named.
     """
 
@@ -45,7 +46,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             composed = True
             try:
                 return function(cfg)
-            except BrainMTLError as error:
+            except (BrainMTLError, OSError) as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise
                 print(f"error: {error}", file=sys.stderr)

@@ -11,3 +11,10 @@ class DataError(BrainMTLError):
 
 class ConfigError(BrainMTLError):
     """An option, or a combination of options, that cannot work."""
+
+
+def check_count(option: str, value: object, least: int = 1) -> None:
+    """Raise ConfigError unless ``value`` is a whole number of at least ``least``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ConfigError(f"{option}={value} must be a whole number, and must be at least {least}")

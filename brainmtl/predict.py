@@ -40,13 +40,6 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
     point = predictor.info.operating_point.with_options(
         seg_gate=chosen["seg_gate"], threshold=chosen["cls_threshold"]
     )
-    lines = predict_items(
-        predictor,
-        items,
-        out_dir,
-        **{name: options[name] for name in ("gradcam", "overlays", "batch_size", "progress")},
-        **chosen,
-    )
     run = {
         "model": predictor.info.to_json(),
         "model_dir": str(predictor.info.folder),
@@ -55,6 +48,13 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
         "disclaimer": DISCLAIMER,
     }
     write_json(out_dir / "run.json", run)
+    lines = predict_items(
+        predictor,
+        items,
+        out_dir,
+        **{name: options[name] for name in ("gradcam", "overlays", "batch_size", "progress")},
+        **chosen,
+    )
     _summarise(lines, ignored, out_dir)
     print(DISCLAIMER)
     if all(line["status"] == "failed" for line in lines):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brainmtl.data.process import ProcessReport
     from brainmtl.data.records import Source
 
-PHANTOM_PARTS = ("brats", "kaggle")
+PHANTOM_PARTS = {"brats": "subjects", "kaggle": "photos"}  # and the option that says how many
 EXECUTORS = ("local", "dask")
 
 
@@ -27,6 +27,7 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
     from brainmtl.data.assembly import SplitOptions
     from brainmtl.data.cases import CaseOptions
     from brainmtl.data.process import process_dataset
+    from brainmtl.data.selection import name_list
 
     if not isinstance(options["split"], dict):
         raise ConfigError(
@@ -34,7 +35,7 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
             "all_train, all_val or all_test"
         )
     split = dict(options["split"])
-    split["train_groups"] = tuple(split["train_groups"])
+    split["train_groups"] = tuple(name_list(split["train_groups"]))
     reports = []
     with _client(options["executor"], options["address"], options["workers"]) as client:
         for source, raw_dir in _sources(options):
@@ -43,7 +44,7 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
                 raw_dir,
                 options["out_dir"],
                 case_options=CaseOptions(
-                    options["min_tumour_pixels"], tuple(options["modalities"])
+                    options["min_tumour_pixels"], tuple(name_list(options["modalities"]))
                 ),
                 split=SplitOptions(**split),
                 workers=options["workers"],
@@ -87,12 +88,15 @@ def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:
         raise ConfigError(
             "name=... cannot rename the phantom: its sources are phantom_brats and phantom_kaggle"
         )
+    if options["phantom"]["photos"] == 1:
+        raise ConfigError("phantom.photos=1 has a tumour and none without: give 0, or 2 or more")
     from brainmtl.data.phantom import write_phantom
 
     write_phantom(raw_dir, workers=options["workers"], **options["phantom"])
     return [
         (make_source(part, name=f"phantom_{part}", synthetic=True), raw_dir / part)
-        for part in PHANTOM_PARTS
+        for part, count in PHANTOM_PARTS.items()
+        if options["phantom"][count]
     ]
 
 

@@ -19,7 +19,7 @@ from brainmtl.data.manifest import (
 )
 from brainmtl.data.records import Problem
 from brainmtl.data.splits import assign_folds, assign_splits, matching_groups
-from brainmtl.errors import ConfigError, DataError
+from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.files import write_json
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class SplitOptions:
     seed: int = 0
     folds: int = 0
     train_groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count("split.seed", self.seed, 0)
 
 
 def assemble_source(
@@ -95,6 +98,10 @@ def _frame(name: str, ledgers: Iterable[dict[str, Any]]) -> pd.DataFrame:
         row
         | {key: ledger[key] for key in ("case_id", "group", "kind", "raw_sha256")}
         | {
+            # A ledger of before does not say it, and was then of a picture without a patient.
+            "anonymous": ledger.get(
+                "anonymous", ledger["kind"] == "image" and ledger["group"] == ledger["case_id"]
+            ),
             "source": name,
             "synthetic": int(ledger["synthetic"]),
             "has_label": int(row["label"] >= 0),
@@ -111,7 +118,7 @@ def _without_conflicts(
     """The rows with their joined groups, less those that fit no split (nor fold, where they are to get
     one); ids of what is left out."""
     grouping = join_groups(str(frame["source"].iloc[0]), frame, others)
-    frame = frame.assign(group=grouping.groups)
+    frame = frame.assign(group=grouping.groups).drop(columns="anonymous")
     torn = {"splits": grouping.conflicts, "folds": grouping.fold_conflicts if folds else set()}
     conflict = frame["group"].isin(set.union(*torn.values()))
     for row in frame[conflict].itertuples():

@@ -25,6 +25,7 @@ from brainmtl.data.labels import derive_label
 from brainmtl.data.preprocess import (
     BACKGROUND_VALUE,
     CLIP_PERCENTILES,
+    MIN_SIDE,
     PREPROCESSING_VERSION,
     PreparedSlice,
     frame_volume,
@@ -33,7 +34,7 @@ from brainmtl.data.preprocess import (
 )
 from brainmtl.data.records import Case, CaseRef, Source
 from brainmtl.data.samples import SAMPLE_FORMAT, write_reference, write_sample
-from brainmtl.errors import DataError
+from brainmtl.errors import DataError, check_count
 from brainmtl.files import sha256, write_json
 
 
@@ -43,6 +44,10 @@ class CaseOptions:
 
     min_tumour_pixels: int = 100
     modalities: tuple[str, ...] = ("flair",)
+
+    def __post_init__(self) -> None:
+        # With 0, a slice without any tumour would count as one with tumour.
+        check_count("min_tumour_pixels", self.min_tumour_pixels)
 
 
 @dataclass
@@ -82,6 +87,7 @@ def prepare_case(
         "group": ref.group,
         "kind": ref.kind,
         "synthetic": ref.synthetic,
+        "anonymous": ref.anonymous,
         "raw_sha256": raw_hash,
         "slices_left_out": left_out,
         "rows": rows,
@@ -98,6 +104,8 @@ def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:
         "kind": ref.kind,
         "synthetic": ref.synthetic,
     }
+    if ref.kind == "image" and ref.group == ref.case_id and not ref.anonymous:
+        identity["anonymous"] = False  # said here alone: ledgers of before hold for all others
     settings = asdict(options) | {
         "modalities": list(options.modalities),
         "version": PREPROCESSING_VERSION,
@@ -122,12 +130,23 @@ def prepare_slices(case: Case) -> tuple[list[SliceRecord], int]:
     A picture is one slice. Of a volume those that show brain, or tumour where there is a mask.
 
     Raises:
-        DataError: no slice shows any brain.
+        DataError: no slice shows any brain, the planes are too thin, or a picture's tumour is too small to
+            be seen on the prepared grid.
     """
     if case.volume is None:
         prepared = preprocess_slice(case.image[:, :, :, 0])
         mask = None if case.mask is None else prepare_mask(case.mask[:, :, 0], prepared.geometry)
+        if mask is not None and case.mask.any() and not mask.any():
+            raise DataError(
+                f"the {int(case.mask.sum())} pixels of its mask are too few to be seen in 256 x 256: leave it out"
+            )
         return [SliceRecord(0, prepared, mask)], 0
+    rows, columns = case.image.shape[1:3]
+    if min(rows, columns) < MIN_SIDE:
+        raise DataError(
+            f"its axial planes have {rows} x {columns} voxels, and {MIN_SIDE} are needed along each side: a thin "
+            "sagittal or coronal acquisition is not read"
+        )
     frame = frame_volume(case.image[0], case.spacing_mm, case.volume)
     wanted = set(frame.slices)
     if case.mask is not None:  # a slice with tumour is kept however little brain it shows
@@ -153,7 +172,7 @@ def _write_slice(
     image_id = f"{ref.case_id}_z{record.position:03d}" if volume else ref.case_id
     pixels = -1 if record.mask is None else int(record.mask.sum())
     label = ref.label
-    if label is None:
+    if label is None or (volume and record.mask is not None):
         label = -1 if record.mask is None else derive_label(pixels, options.min_tumour_pixels)
     metadata = _metadata(image_id, record.prepared.geometry, ref, raw_hash)
     path = source_dir / PENDING / f"{image_id}.npz"

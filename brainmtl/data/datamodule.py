@@ -24,10 +24,10 @@ from brainmtl.data.manifest import Manifest, load_manifest
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
     Sources,
+    name_list,
     present_sources,
     resolve_sources,
     select_rows,
-    source_list,
 )
 from brainmtl.data.statistics import dataset_statistics, inverse_frequency
 from brainmtl.errors import ConfigError
@@ -200,18 +200,24 @@ class MultiTaskDataModule(pl.LightningDataModule):
     def statistics(self, split: str | Sequence[str] = "train") -> dict[str, Any]:
         """Counts and ratios of the samples of ``split``, as ``get_statistics`` of a dataset."""
         sources = sorted({*self.seg_sources, *self.cls_sources})
-        rows = select_rows(self.manifest, sources, source_list(split), self.fold)
+        rows = select_rows(self.manifest, sources, name_list(split), self.fold)
         return dataset_statistics(self.manifest.iloc[rows], self.seg_sources, self.cls_sources)
 
     def _train_dataset(self) -> MultiSourceDataset:
         roles = LOADERS[self.loader]
         wanted = {"seg": self.seg_sources, "cls": self.cls_sources}
+        present = present_sources(self.manifest)
         for role in roles:
+            if unknown := sorted({*wanted[role]} - {*present}):
+                raise ConfigError(
+                    f"data.{role}_sources={wanted[role]}: {self.data_dir} holds no {', '.join(unknown)}; its sources are "
+                    f"{present}. Prepare it (`{PREPARE_COMMAND}`), or name others"
+                )
             if len(select_rows(self.manifest, wanted[role], ["train"], self.fold)) == 0:
                 raise ConfigError(
                     f"loader={self.loader} needs training samples of data.{role}_sources="
                     f"{wanted[role]}, and {self.data_dir} has none; its sources are "
-                    f"{present_sources(self.manifest)}. Prepare one (`{PREPARE_COMMAND}`), name "
+                    f"{present}. Prepare one (`{PREPARE_COMMAND}`), name "
                     "another, or choose another loader"
                 )
         return MultiSourceDataset(

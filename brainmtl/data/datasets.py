@@ -24,10 +24,10 @@ from brainmtl.data.sampling import Pool, SampleKey
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
     Sources,
+    name_list,
     present_sources,
     resolve_sources,
     select_rows,
-    source_list,
 )
 from brainmtl.data.statistics import count_statistics
 from brainmtl.errors import ConfigError, DataError
@@ -84,7 +84,7 @@ class MultiSourceDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.seg_sources, self.cls_sources = resolve_sources(frame, seg_sources, cls_sources)
         sources = sorted({*self.seg_sources, *self.cls_sources})
-        splits = source_list(split)
+        splits = name_list(split)
         rows = select_rows(frame, sources, splits, fold, limit)
         if len(rows) == 0:
             raise DataError(

@@ -20,6 +20,32 @@ from brainmtl.errors import DataError
 
 Quad = tuple[int, int, int, int]
 
+VOXEL_MM = (0.01, 100.0)  # far beyond any scan of a head on either side
+# A frame may have this many times the pixels of its plane (a square round a strip of 7:1), or 2048 x 2048:
+# a damaged voxel size would otherwise ask for memory without end.
+MAX_FRAME_SHARE = 8
+SMALL_FRAME = 2**22
+
+
+def check_affine(affine: np.ndarray) -> None:
+    """Raise DataError unless ``affine`` (4, 4) maps voxels of a possible size to mm."""
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise DataError(f"affine {affine.tolist()} is not a finite 4x4 matrix")
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    # Directions of length 1: the determinant is 1 where they stand at right angles.
+    if not sizes.all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
+        raise DataError(
+            "the affine is singular (not invertible): no orientation can be read from it. Set it from the "
+            "original file"
+        )
+    low, high = VOXEL_MM
+    if sizes.min() < low or sizes.max() > high:
+        found = " x ".join(f"{size:g}" for size in sizes)
+        raise DataError(
+            f"the affine says that voxels are {found} mm, and {low:g} to {high:g} mm are possible. Set it "
+            "from the original file"
+        )
+
 
 @dataclass(frozen=True)
 class VolumeGeometry:
@@ -39,8 +65,7 @@ class VolumeGeometry:
         import nibabel as nib
 
         affine = np.asarray(affine, dtype=float)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise DataError(f"affine {affine.tolist()} is not a finite 4x4 matrix")
+        check_affine(affine)
         found = nib.orientations.io_orientation(affine)
         if np.isnan(found).any():
             raise DataError(
@@ -178,6 +203,9 @@ def frame_geometry(
     The box grows by ``margin`` of its longer side on every side and is padded to a square: in
     millimetres where ``spacing_mm`` (rows, columns) is known, so that anisotropic pixels do not
     distort the aspect, in pixels otherwise.
+
+    Raises:
+        DataError: the square would be far larger than the plane, as round a strip.
     """
     row_mm, column_mm = spacing_mm or (1.0, 1.0)
     r0, r1, c0, c1 = box
@@ -185,6 +213,14 @@ def frame_geometry(
     side = longer * (1 + 2 * margin)
     rows = max(math.ceil(side / row_mm), r1 - r0)
     columns = max(math.ceil(side / column_mm), c1 - c0)
+    if rows * columns > max(SMALL_FRAME, MAX_FRAME_SHARE * math.prod(plane_shape)):
+        raise DataError(
+            f"a square round what is seen in {plane_shape[0]} x {plane_shape[1]} pixels (rows x columns) would have "
+            f"{rows} x {columns}: it is a strip, or its voxel size {tuple(spacing_mm or ())} mm is wrong"
+            if spacing_mm
+            else f"what is seen in {plane_shape[0]} x {plane_shape[1]} pixels (rows x columns) is a strip and no head: "
+            "crop the picture to the head"
+        )
     top, left = r0 - (rows - (r1 - r0)) // 2, c0 - (columns - (c1 - c0)) // 2
     crop = (
         max(top, 0),

@@ -27,22 +27,24 @@ def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Groupin
     """Groups of the rows of source ``name``, joined by patient and by duplicate picture.
 
     Joining is transitive: if one picture of a patient is a copy of another patient's picture, all
-    pictures of both share a group. Groups that touch ``others`` (the manifest rows of the other
-    sources) take the name used there. A picture without a patient of its own has its case id for a
-    group, and since two sources may both hold a ``yes_1``, such a name is prefixed with the source
-    where the other ``yes_1`` is another picture.
+    pictures of both share a group; so do cases of the same raw files, whatever they are called. Groups
+    that touch ``others`` (the manifest rows of the other sources) take the name used there. An ``anonymous``
+    picture has its case id for a group, and since two sources may both hold a ``yes_1``, such a name is
+    prefixed with the source where the other ``yes_1`` is another picture.
     """
     own = frame["group"].astype(str).tolist()
     known_groups = others["group"].astype(str).tolist()
     taken = set(known_groups)
-    anonymous = (frame["kind"] == "image") & (frame["group"] == frame["case_id"])
     nodes = [("group", group) for group in known_groups]
     nodes += [
         ("picture" if alone else "group", group)
-        for group, alone in zip(own, anonymous, strict=True)
+        for group, alone in zip(own, frame["anonymous"], strict=True)
     ]
-    digests = others["duplicate_hash"].tolist() + frame["duplicate_hash"].tolist()
-    joined = _join_copies(nodes, digests)
+    raw, looks = (
+        others[column].tolist() + frame[column].tolist()
+        for column in ("raw_sha256", "duplicate_hash")
+    )
+    joined = _join_copies(nodes, raw, looks)
     names: dict[int, str] = {}
     splits: dict[int, set[str]] = {}
     folds: dict[int, set[int]] = {}
@@ -65,13 +67,17 @@ def join_groups(name: str, frame: pd.DataFrame, others: pd.DataFrame) -> Groupin
     return Grouping(groups, torn(splits), torn(folds))
 
 
-def _join_copies(nodes: list[tuple[str, str]], digests: list[str]) -> list[int]:
-    """Component of each row: rows of one node, and rows whose pictures are copies, share it."""
+def _join_copies(nodes: list[tuple[str, str]], raw: list[str], looks: list[str]) -> list[int]:
+    """Component of each row: rows of one node, of the same raw files, or whose pictures are copies."""
     numbers: dict[tuple[str, str], int] = {}
     rows = [numbers.setdefault(node, len(numbers)) for node in nodes]
-    pictures = [(row, digest) for row, digest in zip(rows, digests, strict=True) if digest]
+    pictures = [(row, digest) for row, digest in zip(rows, looks, strict=True) if digest]
     copies = group_duplicates([digest for _, digest in pictures])
-    # A set of copies is a node of its own, behind those of the rows.
-    pairs = [(row, len(numbers) + copy) for (row, _), copy in zip(pictures, copies, strict=True)]
-    labels = connected_labels(len(numbers) + len(set(copies)), np.array(pairs))
+    # What makes copies of rows is a node of its own, behind those of the rows.
+    ties = [("copies", str(copy)) for copy in copies] + [("raw", digest) for digest in raw]
+    tied = [row for row, _ in pictures] + rows
+    pairs = [
+        (row, numbers.setdefault(tie, len(numbers))) for row, tie in zip(tied, ties, strict=True)
+    ]
+    labels = connected_labels(len(numbers), np.array(pairs))
     return labels[rows].tolist()

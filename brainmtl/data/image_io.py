@@ -34,6 +34,7 @@ PICTURE_SUFFIXES = frozenset(
         ".j2k",
     ]
 )
+LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")  # always or perhaps: the header does not say
 # 40 megapixels: above any slice or scanned film, below what would fill a small machine's memory.
 MAX_PIXELS = 40_000_000
 
@@ -72,8 +73,9 @@ def read_channel(picture: Picture, channel: int) -> np.ndarray:
 def read_mask_image(picture: Picture) -> np.ndarray:
     """Read a mask as bool (H, W): everything above 0 belongs to it.
 
-    JPEG blurs a mask's edge, so there the cut is at 128, and a JPEG with no brighter pixel than
-    that (a label map of 0 and 1, destroyed by the compression) is refused unless it is all 0.
+    Lossy compression (JPEG, and what WebP, JPEG 2000 and TIFF may hold) blurs a mask's edge, so there the
+    cut is at 128, and a mask with no brighter pixel than that (a label map of 0 and 1, destroyed by the
+    compression) is refused unless it is all 0.
     """
     values, lossy = decode(picture)
     luminance = luminance_of(values)
@@ -83,7 +85,7 @@ def read_mask_image(picture: Picture) -> np.ndarray:
         return luminance > 0
     if 0 < luminance.max() < 128:
         raise DataError(
-            f"{_name(picture)}: a JPEG mask needs 255 for tumour, its brightest pixel is "
+            f"{_name(picture)}: a mask in a lossy format needs 255 for tumour, its brightest pixel is "
             f"{luminance.max():.0f}. Save masks as PNG."
         )
     return luminance >= 128
@@ -94,7 +96,7 @@ def _name(picture: Picture) -> str:
 
 
 def decode(picture: Picture) -> tuple[np.ndarray, bool]:
-    """Pixels as :func:`pixels_of` gives them, and whether they were JPEG.
+    """Pixels as :func:`pixels_of` gives them, and whether they may have been compressed with loss.
 
     Raises DataError for another format, a damaged file, an animation, or more than 40 megapixels.
     """
@@ -110,7 +112,8 @@ def decode(picture: Picture) -> tuple[np.ndarray, bool]:
             _check_header(image, name)
             image.load()
             values = pixels_of(image)
-            return np.ascontiguousarray(values), image.format in ("JPEG", "MPO")
+            lossy = image.format in LOSSY or image.info.get("compression") == "jpeg"  # of TIFF
+            return np.ascontiguousarray(values), lossy
     except DataError:
         raise
     except FileNotFoundError as error:

@@ -23,6 +23,7 @@ from brainmtl.errors import DataError
 # Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
 PREPROCESSING_VERSION = "3"
 IMAGE_SIZE = 256
+MIN_SIDE = 16  # pixels of a raw plane
 # Outside the foreground, in z-score units: darker than nearly all tissue, so that a foreground that
 # misses some dark cerebrospinal fluid or bone looks natural and not like a bright hole.
 BACKGROUND_VALUE = -3.0
@@ -84,9 +85,9 @@ def preprocess_slice(
         DataError: an empty, constant or non-finite image.
     """
     planes = np.asarray(planes, dtype=np.float32)
-    if planes.ndim != 3 or min(planes.shape[1:]) < 16:
+    if planes.ndim != 3 or min(planes.shape[1:]) < MIN_SIDE:
         raise DataError(
-            f"an image of shape {planes.shape} is not (channels, height, width) of 16 pixels or more"
+            f"an image of shape {planes.shape} is not (channels, height, width) of {MIN_SIDE} pixels or more"
         )
     if foreground is None:
         foreground = find_foreground(planes[0])

@@ -6,6 +6,7 @@ sources, so an adapter only has to know where a published data set keeps its fil
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ class CaseRef:
     """A raw case that was found but not read yet.
 
     ``case_id`` is unique within ``source`` and holds only ``[A-Za-z0-9._-]``. ``group`` is the
-    patient; for images it is the case itself (duplicates are grouped later). ``files`` are all raw
-    files of the case. ``kind`` is "volume" or "image". ``label`` is the label of the folder or the
-    table; None means that it derives from the mask.
+    patient, or the case itself for a picture whose patient nobody knows (``anonymous``; duplicates are
+    grouped later). ``files`` are all raw files of the case. ``kind`` is "volume" or "image". ``label`` is
+    the label of the folder or the table; None, and slices of a volume with a mask, take theirs from the mask.
     """
 
     source: str
@@ -33,6 +34,7 @@ class CaseRef:
     kind: str
     label: int | None
     synthetic: bool
+    anonymous: bool = False
 
 
 @dataclass
@@ -87,6 +89,10 @@ class Source(Protocol):
 def safe_id(text: str) -> str:
     """``text`` with every character outside ``[A-Za-z0-9._-]`` replaced by a hyphen.
 
-    Ids become file names and Hydra arguments, which take neither blanks nor brackets nor '='.
+    Ids become file names and Hydra arguments, which take neither blanks nor brackets nor '='. Names with
+    letters of other alphabets end in a number made of them, or all of one length would be one.
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "case"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "case"
+    if text.isascii():
+        return plain
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -21,7 +21,7 @@ def present_sources(frame: pd.DataFrame) -> list[str]:
     return sorted(str(name) for name in frame["source"].unique())
 
 
-def source_list(sources: Sources) -> list[str]:
+def name_list(sources: Sources) -> list[str]:
     """Plain list of names from a name, a sequence (also Hydra's ListConfig) or None."""
     if sources is None:
         return []
@@ -47,8 +47,8 @@ def resolve_sources(
     return tuple(  # type: ignore[return-value]
         sorted(str(name) for name in per_source.index[auto[role]]) if names == ["auto"] else names
         for role, names in (
-            ("seg", source_list(seg_sources)),
-            ("cls", source_list(cls_sources)),
+            ("seg", name_list(seg_sources)),
+            ("cls", name_list(cls_sources)),
         )
     )
 

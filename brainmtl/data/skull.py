@@ -23,6 +23,7 @@ from scipy.special import expit
 
 from brainmtl.data.ranges import Range, check_chance, check_range
 from brainmtl.data.resampling import enlarged, foreground_of, resample, uneven
+from brainmtl.data.selection import name_list
 
 STEP = 4  # pixels per point of the grid that rims are computed on: they are smooth
 CLOSING = 7.0  # pixels: SD of the blur that closes fissures, which the skull does not follow
@@ -66,7 +67,7 @@ class RandomSkull:
     def __init__(
         self,
         prob: float = 0.5,
-        sources: Sequence[str] = ("*brats*",),
+        sources: str | Sequence[str] = ("*brats*",),
         dura: Range = (2.0, 6.0),
         bone: Range = (6.0, 12.0),
         scalp: Range = (4.0, 12.0),
@@ -83,7 +84,7 @@ class RandomSkull:
         }
         for name, span in (layers | signals).items():
             check_range(f"skull.{name}", span, above_zero="pixels" if name in layers else None)
-        self.prob, self.sources = prob, tuple(sources)
+        self.prob, self.sources = prob, name_list(sources)
         self.ranges = [*layers.values(), *signals.values()]
 
     def draw(self, rng: np.random.Generator, source: str) -> SkullParameters | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from brainmtl.files import write_json
 from brainmtl.inference.bands import check_bands, load_bands
 
 BASELINES = "baselines.csv"
+MASKS = "masks"
 Lines = list[dict[str, Any]]
 Pictures = dict[str, list[tuple[str, Path]]]
 
@@ -51,6 +53,18 @@ class Evidence:
         add_intervals(self.result, self.rows, self.cases, resamples, seed)
 
 
+def unseal(out_dir: Path) -> None:
+    """Make the folder, or what an older evaluation left in it no longer whole, and without its masks.
+
+    Before anything is predicted: whatever interrupts this evaluation, nobody takes files of two for one.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    seal = out_dir / "run.json"
+    if seal.is_file():
+        seal.unlink()
+        shutil.rmtree(out_dir / MASKS, ignore_errors=True)
+
+
 def publish(
     out_dir: Path,
     evidence: Evidence,
@@ -61,9 +75,7 @@ def publish(
     """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
     out_dir = out_dir.absolute()  # pictures are named absolutely, or relative to it
     out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "run.json").unlink(
-        missing_ok=True
-    )  # what an older evaluation left is no longer whole
+    (out_dir / "run.json").unlink(missing_ok=True)
     for name, lines in (
         (PREDICTIONS, evidence.rows),
         (CASES, evidence.cases),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainmtl.errors import ConfigError
+from brainmtl.errors import ConfigError, check_count
 from brainmtl.inference.operating_point import OperatingPoint
 
 SECTIONS = ("shortcuts", "robustness")
@@ -58,8 +58,7 @@ class EvaluationOptions:
             ("resamples", 100),
             ("section_limit", 12),
         ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least {least}")
+            check_count(name, getattr(self, name), least)
         if self.bands is not None:
             check_bands(self.bands)
         unknown = sorted(set(self.sections) - set(SECTIONS))

@@ -13,7 +13,7 @@ import numpy as np
 
 from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.samples import Sample, read_sample
-from brainmtl.errors import ConfigError, DataError
+from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.evaluation import metrics
 from brainmtl.inference.decision import decide_many
 from brainmtl.inference.network import autocast
@@ -218,8 +218,7 @@ def _check_finite(batch: list[Any], probabilities: np.ndarray, pixels: np.ndarra
 
 def check_options(batch_size: int, precision: str) -> None:
     """Refuse values that cannot work before any file is opened."""
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size} must be at least 1")
+    check_count("batch_size", batch_size)
     if precision not in ("32", "bf16"):
         raise ConfigError(f"precision={precision} is unknown: choose 32 or bf16")
 

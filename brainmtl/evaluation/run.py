@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.data.geometry import voxel_volume_ml
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.cases import original_mask, save_case_masks, score_case
-from brainmtl.evaluation.evidence import Evidence, publish
+from brainmtl.evaluation.evidence import MASKS, Evidence, publish, unseal
 from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.predict import Prediction, predict_split
@@ -62,12 +62,13 @@ def evaluate(
     out_dir = Path(out_dir) if out_dir else selection.default_out_dir(subject.ckpt, split)
     network = asked.network()
     point = _operating_point(subject, asked, network)
+    unseal(out_dir)
     evidence, seconds = predict_cases(
         subject.model,
         subject.data_dir,
         subject.test,
         point,
-        out_dir / "masks" if asked.save_masks else None,
+        out_dir / MASKS if asked.save_masks else None,
         network,
     )
     evidence.score(

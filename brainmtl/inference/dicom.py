@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from brainmtl.data.geometry import check_affine
 from brainmtl.data.sources.walk import walk_files
-from brainmtl.errors import ConfigError
+from brainmtl.errors import ConfigError, DataError
 from brainmtl.inference.results import InputError, Reason
-from brainmtl.inference.volume_files import MAX_VOXELS, VolumeInput
+from brainmtl.inference.volume_files import MAX_AXIS, MAX_VOXELS, VolumeInput
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 MAX_FILES = 4096
-ATTRIBUTES = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+ATTRIBUTES = {  # and how many numbers each has
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+    "Rows": 1,
+    "Columns": 1,
+}
 # Slices may lie this share of their distance away from even spacing; a missing one is a whole one.
 SPACING_TOLERANCE = 0.1
 ANGLE_TOLERANCE = 1e-3  # of direction cosines
@@ -75,7 +82,11 @@ def read_series(
     if headers[0].get("PhotometricInterpretation") == "MONOCHROME1":  # white is the lowest value
         array = array.max() - array
     return VolumeInput(
-        array, _affine(headers), digest.hexdigest(), str(folder), _other_modality(headers[0])
+        array,
+        _affine(folder, headers),
+        digest.hexdigest(),
+        str(folder),
+        _other_modality(headers[0]),
     )
 
 
@@ -159,8 +170,12 @@ def _sorted(folder: Path, files: list[tuple[Path, Dataset]]) -> list[tuple[Path,
         _check_image(path, dataset)
     first = files[0][1]
     voxels = int(first.Rows) * int(first.Columns) * len(files)
-    if voxels > MAX_VOXELS:
-        raise InputError("too_large", f"{folder} has {voxels:,} voxels, more than {MAX_VOXELS:,}")
+    if voxels > MAX_VOXELS or max(first.Rows, first.Columns, len(files)) > MAX_AXIS:
+        shape = f"{first.Columns} x {first.Rows} x {len(files)}"
+        raise InputError(
+            "too_large",
+            f"{folder} has {shape} voxels, more than {MAX_VOXELS:,} or {MAX_AXIS} along an axis",
+        )
     for path, dataset in files:
         for key, tolerance in (
             ("Rows", 0),
@@ -187,18 +202,20 @@ def _sorted(folder: Path, files: list[tuple[Path, Dataset]]) -> list[tuple[Path,
 
 def _check_image(path: Path, dataset: Dataset) -> None:
     missing = [key for key in ATTRIBUTES if key not in dataset]
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
+    if _whole(path, dataset, "NumberOfFrames") > 1:
         raise InputError(
             "format_not_allowed",
             f"{path} is a multi-frame image: convert it, for instance with dcm2niix, and give the NIfTI",
         )
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+    if _whole(path, dataset, "SamplesPerPixel") != 1:
         raise InputError("format_not_allowed", f"{path} is a colour image, which MRI is not")
     if missing:
         raise InputError("not_a_volume", f"{path} lacks {', '.join(missing)}: export it again")
-    for key in ATTRIBUTES:
-        if not np.isfinite(_numbers(dataset, key)).all() or min(dataset.Rows, dataset.Columns) < 1:
-            raise InputError("not_a_volume", f"{path}: its {key} is not usable: export it again")
+    for key, count in ATTRIBUTES.items():
+        numbers = _numbers(dataset, key)
+        whole = key not in ("Rows", "Columns") or numbers.min() >= 1
+        if numbers.shape != (count,) or not np.isfinite(numbers).all() or not whole:
+            raise _unusable(path, key)
 
 
 def _check_spacing(folder: Path, places: np.ndarray) -> None:
@@ -254,7 +271,7 @@ def _decompressed(path: Path, dataset: Dataset) -> np.ndarray:
         ) from error
 
 
-def _affine(headers: list[Dataset]) -> np.ndarray:
+def _affine(folder: Path, headers: list[Dataset]) -> np.ndarray:
     """(4, 4) from voxel (column, row, slice) to RAS mm."""
     first, last = headers[0], headers[-1]
     orientation = _numbers(first, "ImageOrientationPatient")
@@ -271,6 +288,10 @@ def _affine(headers: list[Dataset]) -> np.ndarray:
             raise InputError("not_a_volume", "a single image without SliceThickness has no volume")
         affine[:3, 2] = _normal(first) * float(thickness)
     affine[:3, 3] = origin
+    try:
+        check_affine(affine)
+    except DataError as error:
+        raise InputError("not_a_volume", f"{folder}: {error}") from error
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
@@ -284,6 +305,18 @@ def _numbers(dataset: Dataset, key: str) -> np.ndarray:
         return np.atleast_1d(np.asarray(dataset[key].value, dtype=np.float64))
     except (TypeError, ValueError):
         return np.array([np.nan])
+
+
+def _whole(path: Path, dataset: Dataset, key: str) -> int:
+    """A whole number that may be absent or empty, which means 1."""
+    try:
+        return int(dataset.get(key) or 1)
+    except (TypeError, ValueError) as error:
+        raise _unusable(path, key) from error
+
+
+def _unusable(path: Path, key: str) -> InputError:
+    return InputError("not_a_volume", f"{path}: its {key} is not usable: export it again")
 
 
 def _other_modality(dataset: Dataset) -> Reason | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl import __version__
-from brainmtl.errors import ConfigError
+from brainmtl.errors import ConfigError, check_count
 from brainmtl.files import sha256, write_json, write_text
 from brainmtl.inference import model_folder
 from brainmtl.inference.export_card import bare_card, find_card
@@ -67,6 +67,7 @@ def export(
     from brainmtl.inference.int8_export import add_int8
 
     ckpt = Path(ckpt)
+    check_count("batch_size", batch_size)
     if ood not in OOD_CHOICES:
         raise ConfigError(f"ood={ood!r} is unknown: choose auto, true or false")
     if int8 and not onnx:

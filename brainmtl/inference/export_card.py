@@ -19,7 +19,8 @@ DECIDING = (
 def find_card(
     ckpt: Path, checkpoint_sha256: str, point: OperatingPoint
 ) -> tuple[dict[str, Any], str] | None:
-    """(card, its Markdown) of the newest finished evaluation beside ``ckpt``.
+    """(card, its Markdown) of the newest finished evaluation beside ``ckpt`` of the test split, else
+    of validation, else of any: what a model says of the images that it was trained on is no figure.
 
     Only of evaluations of this checkpoint with the deciding values of ``point``; None without one.
     """
@@ -29,6 +30,7 @@ def find_card(
     seals = sorted(
         stage_dir.glob("evaluation_*/run.json"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     )
+    found: list[tuple[dict[str, Any], str]] = []
     for seal in seals:
         try:
             card = json.loads((seal.parent / "model_card.json").read_text(encoding="utf-8"))
@@ -36,8 +38,9 @@ def find_card(
         except (OSError, ValueError):
             continue
         if card.get("checkpoint_sha256") == checkpoint_sha256 and _same_point(card, point):
-            return card, text
-    return None
+            found.append((card, text))
+    ranks = {"test": 0, "val": 1}
+    return min(found, key=lambda one: ranks.get(one[0].get("split"), 2), default=None)
 
 
 def bare_card(

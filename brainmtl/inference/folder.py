@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from brainmtl.data.image_io import PICTURE_SUFFIXES
 from brainmtl.data.sources.kaggle import unique_ids
 from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
-from brainmtl.errors import BrainMTLError, DataError
+from brainmtl.errors import BrainMTLError, DataError, check_count
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
 from brainmtl.inference.results import (
     Failure,
     ImageResult,
+    InputError,
     VolumeResult,
     mask_nifti,
     mask_png,
@@ -26,6 +28,8 @@ from brainmtl.inference.results import (
 
 if TYPE_CHECKING:
     from brainmtl.inference.predictor import MultiTaskPredictor
+
+LOGGER = logging.getLogger(__name__)
 
 Held = dict[Path, Series | None]  # DICOM files of one folder, and the series of each
 
@@ -130,11 +134,15 @@ def predict_items(
 ) -> list[dict[str, Any]]:
     """Predict every item, write its files below ``out_dir``, return the lines of predictions.csv.
 
-    The table is also written when the work is interrupted. ``options`` are ``seg_gate`` and
-    ``cls_threshold`` of the predictor.
+    The table is also written when the work is interrupted. What an item has of an earlier run is removed.
+    ``options`` are ``seg_gate`` and ``cls_threshold`` of the predictor.
+
+    Raises:
+        ConfigError: ``batch_size`` is no whole number of at least 1.
     """
     from rich.progress import Progress
 
+    check_count("batch_size", batch_size)
     lines: list[dict[str, Any]] = []
     with Progress(disable=not progress) as bar:
         task = bar.add_task("predicting", total=len(items))
@@ -177,12 +185,19 @@ def _predict(
         return [predictor.predict_volume(item.path, **options)]
     except BrainMTLError as error:
         return [Failure(item.name, error)]
+    except Exception as error:  # whatever a file can provoke: the others are still to come
+        LOGGER.warning("%s failed", item.path, exc_info=True)
+        what = f"{item.path} cannot be predicted ({type(error).__name__}: {error})"
+        return [Failure(item.name, InputError("unreadable", what))]
 
 
 def _line(
     item: Item, result: ImageResult | VolumeResult | Failure, out_dir: Path, overlays: bool
 ) -> dict[str, Any]:
     line: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": item.name, "kind": item.kind}
+    for name in ("masks", "overlay", "gradcam"):  # an older run's would be taken for this one's
+        for suffix in (".png", ".nii.gz"):
+            (out_dir / name / f"{item.id}{suffix}").unlink(missing_ok=True)
     if isinstance(result, Failure):
         failed = {"status": FAILED, "reason_code": result.reason, "reason": str(result.error)}
         return line | failed

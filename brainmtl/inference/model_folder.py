@@ -149,7 +149,7 @@ def newest_model_folder(root: str | Path = MODELS_DIR) -> Path:
 def chosen_model_folder() -> Path:
     """The folder that the environment variable BRAINMTL_MODEL_DIR names, else the newest export."""
     named = os.environ.get(ENVIRONMENT)
-    return Path(named) if named else newest_model_folder()
+    return Path(named).expanduser() if named else newest_model_folder()
 
 
 def _check_manifest(folder: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from brainmtl.inference.results import InputError, Reason
 
 # 512 x 512 x 512: above any clinical scan of a head. As float32 that is 512 MiB.
 MAX_VOXELS = 2**27
+MAX_AXIS = 1024  # of slices above all, each of which goes through the network
 # Scans with an empty background reach 30 to 1; zeros, which bombs are made of, reach 1000.
 MAX_GZIP_RATIO = 250
 GZIP_MAGIC = b"\x1f\x8b"
@@ -104,6 +105,8 @@ def _check_header(path: Path) -> None:
             start = stream.read(HEADER_BYTES)
     except GZIP_ERRORS as error:
         raise InputError("truncated", f"{path} is cut off or damaged: send it again") from error
+    except OSError as error:
+        raise InputError("unreadable", f"{path} cannot be read ({error.strerror})") from error
     try:
         found = announced(start)
     except ValueError as error:
@@ -123,9 +126,10 @@ def _check_announced(path: Path, found: Announced, packed: bool) -> None:
         )
     if dtype.kind not in "uif":
         raise InputError("not_a_volume", f"{path} holds {dtype} and no grey values")
-    if math.prod(shape) > MAX_VOXELS:
+    if math.prod(shape) > MAX_VOXELS or max(shape) > MAX_AXIS:
         raise InputError(
-            "too_large", f"{path} announces {shape} voxels, more than {MAX_VOXELS:,}: crop it"
+            "too_large",
+            f"{path} announces {shape} voxels, more than {MAX_VOXELS:,} or {MAX_AXIS} along an axis: crop it",
         )
     size = max(offset, 0) + math.prod(shape) * dtype.itemsize
     held = path.stat().st_size

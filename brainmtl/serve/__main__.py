@@ -20,6 +20,8 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, default=8000, help="0 chooses a free one")
     options = parser.parse_args()
+    if not 0 <= options.port <= 65535:
+        parser.error(f"--port {options.port} must lie in 0..65535")
     try:
         serve(options.host, options.port)
     except BrainMTLError as error:

@@ -131,7 +131,8 @@ def predict_batch(task: Task, files: Sequence[bytes]) -> bytes:
         ApiError: options that cannot work, or more pixels in all than one picture may have.
     """
     task.begin()
-    _check_pixels(files)
+    if (refusal := _too_many_pixels(files)) is not None:
+        raise _all_rejected(task, files, refusal)
     start = time.perf_counter()
     items, entries = [], []
     for first in range(0, len(files), CHUNK):
@@ -139,7 +140,7 @@ def predict_batch(task: Task, files: Sequence[bytes]) -> bytes:
         try:
             results = task.predictor.predict_batch(chunk, **task.options)
         except ConfigError as error:
-            raise _refusal(error) from error
+            raise _all_rejected(task, files, _refusal(error)) from error
         for index, (data, result) in enumerate(zip(chunk, results, strict=True), first):
             item, entry = _batch_item(task, index, data, result)
             items.append(item)
@@ -186,14 +187,15 @@ def _batch_item(
     return BatchItem(index=index, ok=True, result=values), _picture_entry(task, result)
 
 
-def _check_pixels(files: Sequence[bytes]) -> None:
+def _too_many_pixels(files: Sequence[bytes]) -> ApiError | None:
     """A batch may hold as many pixels as one picture: that bounds its memory and its time."""
     from brainmtl.data.image_io import MAX_PIXELS
 
     pixels = sum(map(_pixels, files))
-    if len(files) > 1 and pixels > MAX_PIXELS:
-        detail = f"The batch has {pixels:,} pixels, more than {MAX_PIXELS:,}: send fewer pictures."
-        raise ApiError(413, "too_large", detail)
+    if len(files) == 1 or pixels <= MAX_PIXELS:
+        return None
+    detail = f"The batch has {pixels:,} pixels, more than {MAX_PIXELS:,}: send fewer pictures."
+    return ApiError(413, "too_large", detail)
 
 
 def _pixels(data: bytes) -> int:
@@ -251,6 +253,12 @@ def _rejected(
     """The answer to a file that cannot be read, with its line in the audit log."""
     refusal = error if isinstance(error, ApiError) else _refusal(error, folder)
     _record(task, [_rejection(task, data, refusal)])
+    return refusal
+
+
+def _all_rejected(task: Task, files: Sequence[bytes], refusal: ApiError) -> ApiError:
+    """The answer to a batch that is refused as a whole, with a line for each of its files."""
+    _record(task, [_rejection(task, data, refusal) for data in files])
     return refusal
 
 

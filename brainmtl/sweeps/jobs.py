@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.errors import ConfigError
+from brainmtl.training.command_line import word
 from brainmtl.training.records import Run, read_run
 
 SEED = "seed"
@@ -46,10 +47,11 @@ class Job:
 
     def rerun(self) -> str:
         """The command that runs this job by itself into its place in the sweep."""
-        words = [*self.overrides, f"hydra.run.dir={self.directory}"]
-        if any(word.startswith("sweep=") for word in self.overrides):
+        words = ["python", "train.py", *map(shlex.quote, self.overrides)]
+        words.append(word("hydra.run.dir", self.directory))
+        if any(override.startswith("sweep=") for override in self.overrides):
             words.append("hydra.mode=RUN")
-        return shlex.join(["python", "train.py", *words])
+        return " ".join(words)
 
 
 def label(values: dict[str, str]) -> str:

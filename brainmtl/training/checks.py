@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest
-from brainmtl.errors import ConfigError
+from brainmtl.data.samples import read_for_training
+from brainmtl.errors import ConfigError, check_count
 from brainmtl.training.build import make_datamodule, make_module, own_words
 from brainmtl.training.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.runner import Options
@@ -29,6 +30,20 @@ def check_start(options: Options, init_from: Path | None) -> None:
     for name in ("resume", "from_run"):
         if options[name]:
             raise ConfigError(f"{name}=... is for the command line of train.py alone")
+    check_count("seed", options["seed"], 0)
+    model = options["model"]
+    for name, only, what in (
+        ("out_channels", 1, "one mask"),
+        ("num_classes", 2, "no tumour and tumour"),
+    ):
+        if model[name] != only:
+            raise ConfigError(
+                f"model.{name}={model[name]} cannot be trained: the losses know {what} ({only})"
+            )
+    if len(options["combined_weights"]) != 2:
+        raise ConfigError(
+            f"combined_weights={options['combined_weights']}: give two, of Dice and of balanced accuracy"
+        )
     with own_words():
         if init_from is not None:
             start = read_checkpoint(init_from)
@@ -63,11 +78,37 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
         ConfigError, DataError: whatever the stage would have failed of.
     """
     datamodule = make_datamodule(options, stage, manifest)
+    check_channels(options["model"]["in_channels"], datamodule)
     check_monitor(stage, datamodule)
     module = make_module(options, stage, datamodule)
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
     return datamodule
+
+
+def check_channels(expected: int, datamodule: MultiTaskDataModule) -> None:
+    """Refuse a source whose images have other channels than the model takes, by its first sample.
+
+    Raises:
+        ConfigError: names the source and what would fit it.
+    """
+    frame = datamodule.manifest
+    sources = dict.fromkeys([*datamodule.seg_sources, *datamodule.cls_sources])
+    firsts = frame[frame["source"].isin(list(sources))].drop_duplicates("source")
+    held = {
+        str(row.source): len(read_for_training(datamodule.data_dir / row.path)[0])
+        for row in firsts.itertuples()
+    }
+    if set(held.values()) - {expected}:
+        listed = ", ".join(f"{source} {count}" for source, count in held.items())
+        remedy = (
+            f"set model.in_channels={min(held.values())}"
+            if len(set(held.values())) == 1
+            else "train on sources of one number (data.seg_sources, data.cls_sources), or prepare all with as many modalities"
+        )
+        raise ConfigError(
+            f"model.in_channels={expected}, and channels by source in {datamodule.data_dir} are: {listed}; {remedy}"
+        )
 
 
 def check_monitor(stage: StageConfig, datamodule: MultiTaskDataModule) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from brainmtl.errors import ConfigError
 from brainmtl.training.run_record import Options
 
 MULTIRUN_FLAGS = ("-m", "--multirun")
+_AS_IT_IS = re.compile(
+    r"[A-Za-z0-9_./:@%+-]+"
+)  # what neither Hydra nor a shell reads as more than text
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,12 @@ def compose_words(words: Sequence[str]) -> tuple[Options, Places]:
 def key_of(word: str) -> str:
     """``loss.lambda_cls`` of ``++loss.lambda_cls=1``; ``loader`` of ``loader@stage.loader=mixed``."""
     return word.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def word(key: str, value: Any) -> str:
+    """``key=value`` to be typed into a shell: quoted for Hydra and for the shell where it has to be."""
+    text = str(value)
+    return shlex.quote(f"{key}={text if _AS_IT_IS.fullmatch(text) else literal(text)}")
 
 
 def literal(value: Any) -> str:

@@ -170,12 +170,12 @@ def test_joining_is_transitive_over_patients_and_copies(tmp_path: Path) -> None:
 
 
 def test_group_names_follow_the_sources_that_were_there_first() -> None:
-    columns = ("kind", "group", "case_id", "duplicate_hash", "split", "source", "fold")
-    others = pd.DataFrame([("volume", "P1", "a", "", "val", "old", -1)], columns=columns)
+    columns = ("anonymous", "group", "raw_sha256", "duplicate_hash", "split", "source", "fold")
+    others = pd.DataFrame([(False, "P1", "a", "", "val", "old", -1)], columns=columns)
     rows = [
-        ("volume", "P1", "x", "", "", "new", -1),
-        ("image", "P1", "P1", "", "", "new", -1),
-        ("volume", "P2", "y", "", "", "new", -1),
+        (False, "P1", "x", "", "", "new", -1),
+        (True, "P1", "z", "", "", "new", -1),
+        (False, "P2", "y", "", "", "new", -1),
     ]
     joined = join_groups("new", pd.DataFrame(rows, columns=columns), others)
     # The nameless picture P1 is nobody's patient; the volume of patient P1 is.

@@ -156,7 +156,7 @@ def test_table_of_volumes_and_pictures(tmp_path: Path) -> None:
     assert not problems
     summary = [(r.source, r.case_id, r.group, r.kind, r.label) for r in refs]
     assert summary == [
-        ("mine", "scans_a", "patient-1", "volume", None),  # the mask says which slices
+        ("mine", "scans_a", "patient-1", "volume", 1),  # the mask says which slices
         ("mine", "scans_healthy", "scans_healthy", "volume", 0),
         ("mine", "photos_b", "p2", "image", None),
         ("mine", "photos_c", "p2", "image", 1),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainmtl.data.records import Source
+from brainmtl.data.manifest import SYNTHETIC_PREFIX
+from brainmtl.data.records import Source, safe_id
+from brainmtl.data.selection import name_list
 from brainmtl.errors import ConfigError
 
 SOURCE_NAMES = ("brats", "lgg", "kaggle", "table")
@@ -25,11 +27,11 @@ def make_source(
 
     ``name`` is the source name that the records carry, by default the adapter's own; ``positive``
     and ``negative`` are used by kaggle, ``table`` (a CSV) by table. Raises ConfigError for an
-    unknown adapter or modalities that the source does not have.
+    unknown adapter, a name that can be no folder's, or modalities that the source does not have.
     """
     common = {
-        "modalities": tuple(modalities),
-        "name": name or adapter,
+        "modalities": tuple(name_list(modalities)),
+        "name": _source_name(adapter if name is None else str(name), synthetic),
         "synthetic": synthetic,
     }
     if adapter == "brats":
@@ -43,9 +45,23 @@ def make_source(
     if adapter == "kaggle":
         from brainmtl.data.sources.kaggle import KaggleSource
 
-        return KaggleSource(positive=tuple(positive), negative=tuple(negative), **common)
+        labels = {"positive": tuple(name_list(positive)), "negative": tuple(name_list(negative))}
+        return KaggleSource(**labels, **common)
     if adapter == "table":
         from brainmtl.data.sources.table import TableSource
 
         return TableSource(table=None if table is None else Path(table), **common)
     raise ConfigError(f"source={adapter} is unknown. Choose from {', '.join(SOURCE_NAMES)}.")
+
+
+def _source_name(name: str, synthetic: bool) -> str:
+    if safe_id(name) != name:
+        raise ConfigError(
+            f"name={name}: a source has a folder of its name, so it may hold letters of a-z and A-Z, digits, dots, "
+            f"hyphens and underscores, for example name={safe_id(name)}"
+        )
+    if name.startswith(SYNTHETIC_PREFIX) and not synthetic:
+        raise ConfigError(
+            f"name={name}: names that begin with {SYNTHETIC_PREFIX} are those of synthetic data; choose another"
+        )
+    return name

@@ -94,7 +94,10 @@ class KaggleSource:
                     problems.append(Problem(str(path), "not a picture format that is read safely"))
         ids = unique_ids((path, name) for path, (name, _) in pictures.items())
         refs = [
-            CaseRef(self.name, ids[path], ids[path], (path,), "image", label, self.synthetic)
+            CaseRef(
+                *(self.name, ids[path], ids[path], (path,), "image", label, self.synthetic),
+                anonymous=True,
+            )
             for path, (_, label) in pictures.items()
         ]
         if not refs and not problems:

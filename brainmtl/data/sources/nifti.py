@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import VolumeGeometry
+from brainmtl.data.geometry import VolumeGeometry, check_affine
 from brainmtl.data.records import Case
 from brainmtl.errors import DataError
 
@@ -93,8 +93,10 @@ def _check_orientation(path: Path, header: object, affine: np.ndarray) -> None:
             f"{path}: the header states no orientation (qform_code and sform_code are 0), and it "
             "is never guessed. Set the affine from the original file (nibabel: set_sform(affine, 1))."
         )
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(f"{path}: the affine is not invertible. Set it from the original file.")
+    try:
+        check_affine(affine)
+    except DataError as error:
+        raise DataError(f"{path}: {error}.") from error
 
 
 def check_same_grid(first: Volume, second: Volume) -> None:

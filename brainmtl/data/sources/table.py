@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ EXPECTED_TREE = """\
   photos/b.png,,1,patient-2"""
 
 COLUMNS = ("image", "mask", "label", "group")
+
+_LIKE_A_SLICE = re.compile(r"_z\d{3,}$")  # slice 12 of the volume x is called x_z012
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class TableSource:
                 case.mask = _picture_mask(mask, image, case.image.shape[1:3])
         if ref.label == 0 and case.mask is not None and case.mask.any():
             raise DataError(f"{image}: label 0 (no tumour), but its mask {mask} is not empty.")
+        if ref.label == 1 and case.mask is not None and not case.mask.any():
+            raise DataError(f"{image}: label 1 (tumour), but its mask {mask} is empty.")
         if ref.label is None and case.mask is None:
             raise DataError(f"{image}: neither mask nor label.")
         return case
@@ -103,9 +108,10 @@ class TableSource:
         group = safe_id(row["group"]) if row["group"] else case_id
         kind = "volume" if is_nifti(image) else "image"
         label = int(row["label"]) if row["label"] else None
-        if kind == "volume" and row["mask"] and label == 1:
-            label = None  # which slices show tumour is for the mask to say
-        return CaseRef(self.name, case_id, group, files, kind, label, self.synthetic)
+        return CaseRef(
+            *(self.name, case_id, group, files, kind, label, self.synthetic),
+            anonymous=kind == "image" and not row["group"],
+        )
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -163,4 +169,6 @@ def _stem(path: Path) -> str:
         if suffix and name.lower().endswith(suffix.lower()):
             name = name[: -len(suffix)]
             break
+    if not is_nifti(path) and _LIKE_A_SLICE.search(name):
+        name += path.suffix.replace(".", "-").lower()
     return name.replace("/", "_")

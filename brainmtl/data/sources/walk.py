@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from brainmtl.errors import DataError
+from brainmtl.files import sha256
 
 
 def require_folder(raw_dir: Path) -> Path:
@@ -38,8 +39,8 @@ def walk_files(raw_dir: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def same_files(first: Iterable[Path], second: Iterable[Path]) -> bool:
-    """Whether two cases hold files of the same names and sizes: a second copy, as in some archives."""
-    return [(p.name, p.stat().st_size) for p in first] == [
-        (p.name, p.stat().st_size) for p in second
-    ]
+def same_files(first: Sequence[Path], second: Sequence[Path]) -> bool:
+    """Whether two cases hold the same files by name and content: a second copy, as in some archives."""
+    ours, theirs = ([(p.name, p.stat().st_size) for p in paths] for paths in (first, second))
+    # Volumes that are not compressed have one size whatever is in them.
+    return ours == theirs and sha256(*first) == sha256(*second)

@@ -15,6 +15,7 @@ from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import training_names
 from brainmtl.evaluation.report.text import number, quantity
+from brainmtl.training.command_line import word
 
 FEW_GROUPS = 30
 PACKAGES = (
@@ -144,10 +145,13 @@ def command(run: Mapping[str, Any]) -> str:
     given = run.get("options", {})
     if run["folds"]:  # <dir>/<job>/<stage>/checkpoints/best.ckpt, one per fold
         folder = Path(run["checkpoint"].split(", ")[0]).parents[3]
-        options = [f"dir={folder}", f"stage_name={run['stage']}", f"data_dir={run['data_dir']}"]
-        return shlex.join(["python", "-m", "brainmtl.crossval", *options, *_changed(given)])
-    options = [f"ckpt={run['checkpoint']}", f"data_dir={run['data_dir']}", f"split={run['split']}"]
-    return shlex.join(["python", "evaluate.py", *options, *_changed(given)])
+        options = {"dir": folder, "stage_name": run["stage"], "data_dir": run["data_dir"]}
+        words = ["python", "-m", "brainmtl.crossval"]
+    else:
+        options = {"ckpt": run["checkpoint"], "data_dir": run["data_dir"], "split": run["split"]}
+        words = ["python", "evaluate.py"]
+    words += [word(key, value) for key, value in options.items()]
+    return " ".join([*words, *map(shlex.quote, _changed(given))])
 
 
 def _changed(given: Mapping[str, Any]) -> list[str]:

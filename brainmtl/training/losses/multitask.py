@@ -73,6 +73,10 @@ class MultiTaskLoss(nn.Module):
             raise ConfigError(
                 f"loss.class_weights={tensor.tolist()}: must be finite and not negative"
             )
+        if len(tensor) != 2:
+            raise ConfigError(
+                f"loss.class_weights={tensor.tolist()}: give two, of no tumour and of tumour"
+            )
         self.class_weights = tensor
 
     def forward(self, output: MultiTaskOutput, batch: Mapping[str, Any]) -> LossParts:
