@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written ever stays under its final name."""
+"""Writing files so that nothing half-written ever stays under its final name, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from brainmtl.errors import ConfigError
 
 
 @contextmanager
@@ -51,3 +53,28 @@ def sha256(*paths: str | Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def check_out_dir(out_dir: Path, name: str, mark: str) -> None:
+    """Refuse a folder for results that cannot be made, or that holds those of another command.
+
+    Args:
+        name: a JSON file that other commands write too, such as ``run.json``.
+        mark: what it holds only where it is of the command that asks.
+
+    Raises:
+        ConfigError: says which, before anything is computed.
+    """
+    there = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"out_dir={out_dir} can be no folder: {there} is a file; choose another")
+    try:
+        content = json.loads((out_dir / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or mark not in content:
+        raise ConfigError(
+            f"out_dir={out_dir} holds the {name} of another command, which would be lost: choose another"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.errors import DataError
+from brainmtl.errors import DataError, check_count
 
 
 def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
         DataError: no input, or none that could be read; predictions.csv lists why.
         ConfigError: a gate above the threshold, or another option that cannot work.
     """
-    from brainmtl.files import write_json
+    from brainmtl.files import check_out_dir, write_json
     from brainmtl.inference.folder import find_items, predict_items
     from brainmtl.inference.images import thresholds
     from brainmtl.inference.model_folder import chosen_model_folder
@@ -28,6 +28,8 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
     from brainmtl.inference.results import DISCLAIMER
 
     out_dir = Path(options["out_dir"])
+    check_out_dir(out_dir, "run.json", "thresholds")
+    check_count("batch_size", options["batch_size"])
     items, ignored = find_items(Path(options["input"]), leave_out=out_dir)
     folder = options["model_dir"] or chosen_model_folder()
     predictor = MultiTaskPredictor.from_folder(

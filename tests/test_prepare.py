@@ -184,3 +184,45 @@ def test_splits_of_evaluate_are_no_splits_to_prepare(tmp_path: Path) -> None:
 def test_phantom_keeps_its_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot rename the phantom"):
         prepare(compose("prepare", *options("phantom", tmp_path, tmp_path / "out", "name=x")))
+
+
+def test_one_name_needs_no_brackets(tmp_path: Path) -> None:
+    save_heads(tmp_path / "raw", 6)
+    (tmp_path / "raw" / "yes").rename(tmp_path / "raw" / "glioma")
+    (tmp_path / "raw" / "no").rename(tmp_path / "raw" / "normal")
+    names = {"positive": "glioma", "negative": "normal", "modalities": "flair"}
+    names["split.train_groups"] = "*h5"
+    manifests = []
+    for out, form in (("plain", "{}"), ("listed", "[{}]")):
+        words = [f"{key}={form.format(name)}" for key, name in names.items()]
+        arguments = options("kaggle", tmp_path / "raw", tmp_path / out, "split=all_test", *words)
+        prepare(compose("prepare", *arguments))
+        manifests.append((tmp_path / out / "manifest.csv").read_bytes())
+    assert manifests[0] == manifests[1]
+    frame = read_manifest(tmp_path / "plain").set_index("image_id")
+    assert list(frame.index[frame["split"] == "train"]) == ["glioma_h5"]
+    assert frame["label"].to_dict() == {
+        f"{'glioma' if k % 2 else 'normal'}_h{k}": k % 2 for k in range(6)
+    }
+
+
+@pytest.mark.parametrize(("subjects", "photos"), [(0, 4), (1, 0)])
+def test_either_part_of_the_phantom_alone(tmp_path: Path, subjects: int, photos: int) -> None:
+    counts = (f"phantom.subjects={subjects}", f"phantom.photos={photos}")
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    [report] = prepare(
+        compose("prepare", *options("phantom", raw, out, "split=all_train", *counts))
+    )
+    assert report.source == ("phantom_brats" if subjects else "phantom_kaggle")
+    assert report.prepared == subjects + photos and not report.problems
+    frame = read_manifest(out)
+    assert set(frame["source"]) == {report.source} and frame["synthetic"].all()
+    assert set(frame["label"]) >= {0, 1}
+    assert check_folder(out, workers=1, progress=False) == []
+
+
+def test_a_phantom_of_one_photograph_is_refused(tmp_path: Path) -> None:
+    arguments = options("phantom", tmp_path / "raw", tmp_path / "out", "phantom.photos=1")
+    with pytest.raises(ConfigError, match=r"phantom\.photos=1 .* give 0, or 2 or more"):
+        prepare(compose("prepare", *arguments))
+    assert not list(tmp_path.iterdir())

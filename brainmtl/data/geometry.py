@@ -214,12 +214,12 @@ def frame_geometry(
     rows = max(math.ceil(side / row_mm), r1 - r0)
     columns = max(math.ceil(side / column_mm), c1 - c0)
     if rows * columns > max(SMALL_FRAME, MAX_FRAME_SHARE * math.prod(plane_shape)):
+        voxels = (
+            "" if spacing_mm is None else f", or {row_mm:g} x {column_mm:g} mm is no pixel's size"
+        )
         raise DataError(
-            f"a square round what is seen in {plane_shape[0]} x {plane_shape[1]} pixels (rows x columns) would have "
-            f"{rows} x {columns}: it is a strip, or its voxel size {tuple(spacing_mm or ())} mm is wrong"
-            if spacing_mm
-            else f"what is seen in {plane_shape[0]} x {plane_shape[1]} pixels (rows x columns) is a strip and no head: "
-            "crop the picture to the head"
+            f"a square round what is seen in {plane_shape[0]} x {plane_shape[1]} pixels would have {rows} x "
+            f"{columns}: this is a strip and no head{voxels}. Cut it to the head"
         )
     top, left = r0 - (rows - (r1 - r0)) // 2, c0 - (columns - (c1 - c0)) // 2
     crop = (

@@ -13,11 +13,12 @@ from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
 from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
-from brainmtl.files import write_json
+from brainmtl.files import check_out_dir, write_json
 from brainmtl.inference.bands import check_bands, load_bands
 
 BASELINES = "baselines.csv"
-MASKS = "masks"
+MASKS, PENDING_MASKS = "masks", ".masks"  # whole, and while the cases are still predicted
+SEAL = "run.json"  # written last
 Lines = list[dict[str, Any]]
 Pictures = dict[str, list[tuple[str, Path]]]
 
@@ -53,13 +54,19 @@ class Evidence:
         add_intervals(self.result, self.rows, self.cases, resamples, seed)
 
 
+def check_free(out_dir: Path) -> None:
+    """Raise ConfigError where no evaluation can be written: a file, or the folder of another command."""
+    check_out_dir(out_dir, SEAL, "checkpoint_sha256")
+
+
 def unseal(out_dir: Path) -> None:
     """Make the folder, or what an older evaluation left in it no longer whole, and without its masks.
 
-    Before anything is predicted: whatever interrupts this evaluation, nobody takes files of two for one.
+    Whatever interrupts this evaluation, nobody takes files of two for one.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    seal = out_dir / "run.json"
+    shutil.rmtree(out_dir / PENDING_MASKS, ignore_errors=True)
+    seal = out_dir / SEAL
     if seal.is_file():
         seal.unlink()
         shutil.rmtree(out_dir / MASKS, ignore_errors=True)
@@ -75,7 +82,10 @@ def publish(
     """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
     out_dir = out_dir.absolute()  # pictures are named absolutely, or relative to it
     out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "run.json").unlink(missing_ok=True)
+    (out_dir / SEAL).unlink(missing_ok=True)
+    if (out_dir / PENDING_MASKS).is_dir():
+        shutil.rmtree(out_dir / MASKS, ignore_errors=True)
+        (out_dir / PENDING_MASKS).rename(out_dir / MASKS)
     for name, lines in (
         (PREDICTIONS, evidence.rows),
         (CASES, evidence.cases),
@@ -105,7 +115,7 @@ def publish(
         draw=figures,
     )
     write_card(out_dir, build_card(evidence.result, run, checked))
-    write_json(out_dir / "run.json", run)
+    write_json(out_dir / SEAL, run)
 
 
 def _sections(

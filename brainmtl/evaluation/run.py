@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.data.geometry import voxel_volume_ml
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.cases import original_mask, save_case_masks, score_case
-from brainmtl.evaluation.evidence import MASKS, Evidence, publish, unseal
+from brainmtl.evaluation.evidence import PENDING_MASKS, Evidence, check_free, publish, unseal
 from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.predict import Prediction, predict_split
@@ -53,13 +53,14 @@ def evaluate(
         fields of both files.
 
     Raises:
-        ConfigError: an option or path that cannot work, or an empty split.
+        ConfigError: an option or path that cannot work, an out_dir of something else, or an empty split.
         DataError: a broken sample, a checkpoint or data of another preprocessing version, or a
             folder that has changed since the checkpoint was trained on it.
     """
     asked = EvaluationOptions(**options)
     subject = choose_subject(Path(ckpt), Path(data_dir), split, sources, fold)
     out_dir = Path(out_dir) if out_dir else selection.default_out_dir(subject.ckpt, split)
+    check_free(out_dir)
     network = asked.network()
     point = _operating_point(subject, asked, network)
     unseal(out_dir)
@@ -68,7 +69,7 @@ def evaluate(
         subject.data_dir,
         subject.test,
         point,
-        out_dir / MASKS if asked.save_masks else None,
+        out_dir / PENDING_MASKS if asked.save_masks else None,
         network,
     )
     evidence.score(

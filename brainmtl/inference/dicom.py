@@ -246,6 +246,7 @@ def _plane(path: Path, data: bytes) -> np.ndarray:
 
     try:
         dataset = pydicom.dcmread(BytesIO(data))
+        dataset.SamplesPerPixel = dataset.get("SamplesPerPixel") or 1  # empty in some exports
         if not dataset.file_meta.TransferSyntaxUID.is_compressed:
             stored = dataset.pixel_array
         else:
@@ -283,10 +284,13 @@ def _affine(folder: Path, headers: list[Dataset]) -> np.ndarray:
     if len(headers) > 1:
         affine[:3, 2] = (_numbers(last, "ImagePositionPatient") - origin) / (len(headers) - 1)
     else:
-        thickness = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
-        if thickness is None:
-            raise InputError("not_a_volume", "a single image without SliceThickness has no volume")
-        affine[:3, 2] = _normal(first) * float(thickness)
+        keys = [key for key in ("SpacingBetweenSlices", "SliceThickness") if first.get(key)]
+        if not keys:
+            raise InputError("not_a_volume", f"{folder}: one image without SliceThickness is no volume")
+        thickness = _numbers(first, keys[0])
+        if thickness.shape != (1,) or not np.isfinite(thickness).all():
+            raise _unusable(folder, keys[0])
+        affine[:3, 2] = _normal(first) * thickness[0]
     affine[:3, 3] = origin
     try:
         check_affine(affine)

@@ -13,7 +13,7 @@ from brainmtl.data.image_io import PICTURE_SUFFIXES
 from brainmtl.data.sources.kaggle import unique_ids
 from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
-from brainmtl.errors import BrainMTLError, DataError, check_count
+from brainmtl.errors import BrainMTLError, ConfigError, DataError, check_count
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
@@ -175,17 +175,21 @@ def _groups(items: Sequence[Item], batch_size: int) -> Iterator[list[Item]]:
 def _predict(
     predictor: MultiTaskPredictor, group: Sequence[Item], gradcam: bool, options: dict[str, Any]
 ) -> Sequence[ImageResult | VolumeResult | Failure]:
-    if group[0].kind == IMAGE:
-        paths = [item.path for item in group]
-        return predictor.predict_batch(paths, include_gradcam=gradcam, **options)
     item = group[0]
     try:
+        if item.kind == IMAGE:
+            paths = [one.path for one in group]
+            return predictor.predict_batch(paths, include_gradcam=gradcam, **options)
         if item.kind == DICOM:
             return [predictor.predict_dicom(item.path, files=item.files, **options)]
         return [predictor.predict_volume(item.path, **options)]
+    except ConfigError:  # an option, which no other file would have otherwise
+        raise
     except BrainMTLError as error:
         return [Failure(item.name, error)]
     except Exception as error:  # whatever a file can provoke: the others are still to come
+        if len(group) > 1:
+            return [found for one in group for found in _predict(predictor, [one], gradcam, options)]
         LOGGER.warning("%s failed", item.path, exc_info=True)
         what = f"{item.path} cannot be predicted ({type(error).__name__}: {error})"
         return [Failure(item.name, InputError("unreadable", what))]

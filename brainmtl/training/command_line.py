@@ -71,7 +71,13 @@ def key_of(word: str) -> str:
 def word(key: str, value: Any) -> str:
     """``key=value`` to be typed into a shell: quoted for Hydra and for the shell where it has to be."""
     text = str(value)
-    return shlex.quote(f"{key}={text if _AS_IT_IS.fullmatch(text) else literal(text)}")
+    plain = _AS_IT_IS.fullmatch(text) and _read(text) == text
+    return shlex.quote(f"{key}={text if plain else literal(text)}")
+
+
+def _read(text: str) -> Any:
+    """What Hydra takes ``text`` for: a name such as 12 or null for something else."""
+    return OverridesParser.create().parse_override(f"name={text}").value()
 
 
 def literal(value: Any) -> str:
@@ -79,7 +85,8 @@ def literal(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        quoted = value.replace("\\'", "\\\\'").replace("'", "\\'")
+        # Backslashes stand for themselves but before a quote, where they come in pairs.
+        quoted = re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value)
         return f"'{quoted}'"
     if isinstance(value, list):
         return f"[{','.join(map(literal, value))}]"

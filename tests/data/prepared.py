@@ -27,7 +27,8 @@ def head_image(rng: np.random.Generator, size: int = SIZE) -> tuple[np.ndarray, 
 def write_prepared(folder: Path, samples: list[dict[str, Any]], seed: int = 0) -> pd.DataFrame:
     """Write samples and manifest; each sample gives source, split, case_id, label and more.
 
-    Optional keys: position (a slice of a volume), mask ("tumour", "empty", None), fold, synthetic.
+    Optional keys: position (a slice of a volume), mask ("tumour", "empty", None), fold, synthetic,
+    channels (alike).
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -36,6 +37,7 @@ def write_prepared(folder: Path, samples: list[dict[str, Any]], seed: int = 0) -
         image_id = spec["case_id"] if position is None else f"{spec['case_id']}_z{position:03d}"
         path = f"{spec['source']}/{spec['split']}/{image_id}.npz"
         image, _ = head_image(rng)
+        image = np.repeat(image, spec.get("channels", 1), axis=0)
         mask = None
         if spec.get("mask") is not None:
             mask = np.zeros(image.shape[1:], dtype=np.uint8)

@@ -139,6 +139,15 @@ def test_a_missing_source_is_named_before_training(tmp_path: Path, loader: str) 
     assert data.test_names == []
 
 
+@pytest.mark.parametrize("role", ["seg", "cls"])
+def test_a_missing_source_beside_a_present_one_is_named(folder: Path, role: str) -> None:
+    present = {"seg": "brats", "cls": "kaggle"}[role]
+    data = make(folder, **{f"{role}_sources": [present, "lgg", "other"]})
+    with pytest.raises(ConfigError, match=rf"data\.{role}_sources=.* holds no lgg, other;") as info:
+        data.setup("fit")
+    assert "its sources are ['brats', 'kaggle']" in str(info.value)
+
+
 def test_one_source_is_enough_for_its_own_loader(tmp_path: Path) -> None:
     write_prepared(tmp_path, [*kaggle_images("train", 5), *kaggle_images("val", 2)])
     data = make(tmp_path, loader="kaggle_only")

@@ -86,6 +86,25 @@ def test_bad_affines_and_shapes_are_refused() -> None:
         assemble_volume([frame], [np.zeros((256, 256))])
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 0.005), (150, 1, 1), (1e-3, 1e-3, 3e-3), (1, 5e4, 1)])
+def test_impossible_voxel_sizes_are_refused(sizes: tuple[float, ...]) -> None:
+    with pytest.raises(DataError, match=r"voxels are .* mm, and 0\.01 to 100 mm are possible"):
+        VolumeGeometry.from_affine(np.diag([*sizes, 1.0]), SHAPE)
+
+
+@pytest.mark.parametrize("sizes", [(0.02, 0.02, 0.02), (0.2, 0.2, 90), (1, 1, 10)])
+def test_fine_and_coarse_voxels_are_read(sizes: tuple[float, ...]) -> None:
+    geometry = VolumeGeometry.from_affine(np.diag([*sizes, 1.0]), SHAPE)
+    assert geometry.display_spacing() == pytest.approx(sizes)
+
+
+def test_axes_in_one_plane_are_refused() -> None:
+    affine = np.diag([50.0, 50, 50, 1])
+    affine[:3, 1] = affine[:3, 0] + [0, 1e-3, 0]
+    with pytest.raises(DataError, match="singular"):
+        VolumeGeometry.from_affine(affine, SHAPE)
+
+
 def test_frame_is_centred_square_and_keeps_the_aspect() -> None:
     frame = frame_geometry((200, 240), (50, 150, 80, 140), margin=0.02)
     rows = frame.crop[1] - frame.crop[0] + frame.padding[0] + frame.padding[1]
@@ -106,6 +125,47 @@ def test_frame_at_the_border_is_padded() -> None:
 def test_anisotropic_pixels_become_square_in_millimetres() -> None:
     frame = frame_geometry((100, 100), (10, 90, 10, 90), spacing_mm=(0.5, 2.0))
     assert frame.scale[1] / frame.scale[0] == pytest.approx(4.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "message"),
+    [
+        ((240, 240), (0.05, 50.0), r"240 x 240 .* 249600 x 250: .* strip .* 0\.05 x 50 mm"),
+        ((300, 240), (90.0, 0.2), r"300 x 240 .* 312 x 140400: .* strip .* 90 x 0\.2 mm"),
+        ((300, 3000), None, r"300 x 3000 .* 3120 x 3120: .* strip"),
+        ((4000, 17), None, r"4000 x 17 .* 4160 x 4160: .* strip"),
+    ],
+)
+def test_a_strip_has_no_frame(
+    shape: tuple[int, int], spacing: tuple[float, float] | None, message: str
+) -> None:
+    """The square round it would ask for memory without end."""
+    with pytest.raises(DataError, match=message):
+        frame_geometry(shape, (0, shape[0], 0, shape[1]), spacing)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        ((1000, 3000), None),
+        ((6000, 2000), None),  # a scanned film
+        ((1500, 150), None),
+        ((320, 24), (0.75, 7.5)),  # a sagittal acquisition
+        ((512, 40), (0.45, 6.0)),
+        ((155, 240), (1.0, 1.0)),
+    ],
+)
+def test_longish_planes_are_framed(
+    shape: tuple[int, int], spacing: tuple[float, float] | None
+) -> None:
+    frame = frame_geometry(shape, (0, shape[0], 0, shape[1]), spacing)
+    spacing = spacing or (1.0, 1.0)
+    longer = max(np.multiply(shape, spacing))
+    r0, r1, c0, c1 = frame.crop
+    top, bottom, left, right = frame.padding
+    assert (r1 - r0, c1 - c0) == shape
+    framed = np.multiply((r1 - r0 + top + bottom, c1 - c0 + left + right), spacing)
+    assert framed == pytest.approx([1.04 * longer] * 2, abs=max(spacing))
 
 
 def test_json_round_trip() -> None:

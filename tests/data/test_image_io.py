@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +191,32 @@ def test_masks(tmp_path: Path) -> None:
     assert not read_mask_image(save(tmp_path / "b.jpg", block * 0)).any()
     with pytest.raises(DataError, match="Save masks as PNG"):
         read_mask_image(save(tmp_path / "c.jpg", block // 255 * 40))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        ("webp", {"quality": 80}),
+        ("tif", {"compression": "jpeg"}),
+        ("jp2", {"irreversible": True, "quality_layers": [20]}),
+    ],
+)
+def test_masks_do_not_grow_in_any_lossy_format(
+    tmp_path: Path, suffix: str, options: dict[str, Any]
+) -> None:
+    rows, columns = np.mgrid[:120, :140]
+    disc = np.hypot(rows - 60, columns - 70) < 33
+    path = save(tmp_path / f"a.{suffix}", 255 * disc.astype(np.uint8), **options)
+    read = read_mask_image(path)
+    assert (read & disc).sum() >= 0.99 * disc.sum()
+    assert read.sum() == pytest.approx(disc.sum(), rel=0.01)
+    assert not read_mask_image(save(tmp_path / f"b.{suffix}", GREY * 0, **options)).any()
+    ones = save(tmp_path / f"c.{suffix}", disc.astype(np.uint8), **options)
+    with pytest.raises(DataError, match=rf"c\.{suffix}: .* lossy format .*Save masks as PNG"):
+        read_mask_image(ones)
+
+
+def test_masks_in_a_tiff_without_loss_are_exact(tmp_path: Path) -> None:
+    for k, compression in enumerate((None, "tiff_lzw", "tiff_adobe_deflate", "packbits")):
+        path = save(tmp_path / f"{k}.tif", (GREY > 200).astype(np.uint8), compression=compression)
+        np.testing.assert_array_equal(read_mask_image(path), GREY > 200)

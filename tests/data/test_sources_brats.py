@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -118,6 +119,19 @@ def test_incomplete_and_repeated_cases_are_listed(tmp_path: Path) -> None:
     reasons = {Path(p.path).name: p.reason for p in problems}
     assert reasons["b"] == "no segmentation file" and reasons["c"] == "no flair file"
     assert "same case id" in reasons["a"] and len(problems) == 3
+
+
+def test_equal_names_and_sizes_are_no_copy(tmp_path: Path) -> None:
+    """Two sites that number their cases alike; volumes that are not compressed have one size."""
+    for seed, site in enumerate(("first", "second")):
+        save_brats(tmp_path / site, "a", volume(seed), ".nii")
+    shutil.copytree(tmp_path / "first", tmp_path / "first_again")
+    assert len({path.stat().st_size for path in tmp_path.rglob("*_flair.nii")}) == 1
+    refs, problems = make_source("brats").discover(tmp_path)
+    assert [ref.files[0].parent for ref in refs] == [tmp_path / "first" / "a"]
+    (problem,) = problems
+    assert Path(problem.path).is_relative_to(tmp_path / "second")
+    assert problem.reason == f"same case id as {refs[0].files[0]}"
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

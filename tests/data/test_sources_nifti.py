@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from raw_files import LPS, volume
+from raw_files import LPS, save_nifti, volume
 
 from brainmtl.data.sources.nifti import read_nifti
 from brainmtl.errors import DataError
@@ -57,6 +57,17 @@ def test_a_gzip_file_of_something_else(tmp_path: Path) -> None:
         DataError, match=r"a\.nii\.gz: not a readable NIfTI file .*no single-file NIfTI"
     ):
         read_nifti(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("size", [0.005, 150.0])
+def test_impossible_voxel_sizes_name_the_file(tmp_path: Path, size: float) -> None:
+    """Such as a slice distance that a converter wrote in another unit."""
+    for place, name in enumerate(("x.nii.gz", "y.nii.gz", "z.nii.gz")):
+        affine = LPS.copy()
+        affine[place, place] = size
+        path = save_nifti(tmp_path / name, volume(), affine)
+        with pytest.raises(DataError, match=rf"{name}: .*voxels are .*{size:g}.*original file"):
+            read_nifti(path)
 
 
 def test_no_damage_gives_other_voxels(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.selection import load_checkpoint
 from brainmtl.export import export
 from brainmtl.files import sha256
+from brainmtl.inference.export_card import find_card
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.operating_point import read_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
@@ -116,6 +118,31 @@ def test_the_card_is_that_of_the_newest_evaluation_that_fits(
     assert "the model card has no figures" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("splits", "chosen"),
+    [
+        (("test", "train"), 0),
+        (("test", "val", "all"), 0),
+        (("train", "val", "train"), 1),
+        (("val", "all"), 0),
+        (("test", "test", "val"), 1),
+        (("train", "all"), 1),
+    ],
+)
+def test_the_card_is_that_of_the_test_split(
+    splits: tuple[str, ...], chosen: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of evaluations made one after the other; without test that of validation, else the newest."""
+    stage = tmp_path / "joint"
+    shutil.copytree(checkpoint.parent, stage / "checkpoints")
+    own = stage / "checkpoints" / checkpoint.name
+    for k, split in enumerate(splits):
+        write_evaluation(stage, f"evaluation_{k}", own, split=split)
+        os.utime(stage / f"evaluation_{k}" / "run.json", (k, k))
+    card, text = find_card(own, sha256(own), read_operating_point(own))
+    assert (card["mark"], text) == (f"evaluation_{chosen}", f"# evaluation_{chosen}")
+
+
 def test_bands_of_the_card_are_the_ones_served(checkpoint: Path, tmp_path: Path) -> None:
     stage = tmp_path / "joint"
     shutil.copytree(checkpoint.parent, stage / "checkpoints")
@@ -200,6 +227,8 @@ def with_meta(checkpoint: Path, folder: Path, change: Callable[[dict], None]) ->
         ({"ood": True}, ConfigError, "ood=true needs a folder of training"),
         ({"data_dir": "nowhere"}, DataError, "data_dir=nowhere does not exist"),
         ({"device": "cuda:99"}, ConfigError, "device=cuda:99"),
+        ({"batch_size": 0}, ConfigError, "batch_size=0"),
+        ({"batch_size": "abc"}, ConfigError, "batch_size=abc"),
     ],
 )
 def test_options_that_cannot_work(

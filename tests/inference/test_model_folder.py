@@ -153,6 +153,9 @@ def test_the_environment_chooses(
 ) -> None:
     monkeypatch.setenv("BRAINMTL_MODEL_DIR", os.fspath(folder))
     assert model_folder.chosen_model_folder() == folder
+    monkeypatch.setenv("HOME", os.fspath(folder.parent))
+    monkeypatch.setenv("BRAINMTL_MODEL_DIR", f"~/{folder.name}")  # as no shell has expanded it
+    assert model_folder.chosen_model_folder() == folder
     monkeypatch.delenv("BRAINMTL_MODEL_DIR")
     monkeypatch.setattr(newest_model_folder, "__defaults__", (tmp_path / "nothing",))
     with pytest.raises(DataError, match="holds no model"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support import run_python
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import ConfigError
@@ -72,16 +71,19 @@ def test_impossible_values_are_named(name: str, value: str) -> None:
         Settings.from_environment({f"BRAINMTL_{name}": value})
 
 
+def serve(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_python(["-m", "brainmtl.serve", *arguments], cwd, timeout=120, **environment)
+
+
+@pytest.mark.parametrize("port", [99999, -1])
+def test_ports_that_do_not_exist(port: int, tmp_path: Path) -> None:
+    result = serve(tmp_path, f"--port={port}")
+    assert result.returncode == 2 and result.stderr.startswith("usage: python -m brainmtl.serve")
+    assert result.stderr.endswith(f"error: --port {port} must lie in 0..65535\n")
+
+
 def test_the_command_reports_a_setting_in_one_line(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "brainmtl.serve"],
-        cwd=tmp_path,
-        env={**os.environ, "BRAINMTL_QUEUE": "many"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    result = serve(tmp_path, BRAINMTL_QUEUE="many")
     assert result.returncode == 1
     assert result.stderr == (
         "error: BRAINMTL_QUEUE='many' must be a whole number from 0 to 10000\n"

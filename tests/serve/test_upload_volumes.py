@@ -73,6 +73,19 @@ def test_what_is_refused(data: bytes, status: int, reason: str, tmp_path: Path) 
     assert str(tmp_path) not in caught.value.detail
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_axis_too_long_is_refused_by_the_header(kind: Any, packed: bool, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 2, (16, 16, 1100)).astype(np.uint8)
+    whole = kind(levels, np.eye(4)).to_bytes()
+    data = gzip.compress(whole) if packed else whole
+    for sent in (data, data[: len(data) // 2]):  # the voxels of half of a file are cut off
+        with pytest.raises(ApiError, match="16 x 16 x 1100 voxels") as caught:
+            write_volume(sent, tmp_path)
+        assert (caught.value.status, caught.value.reason) == (413, "too_large")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     """1 GB behind a small volume: neither written to disk nor held in memory."""
     bomb = gzip.compress(header((8, 8, 8)) + bytes(2048)) + 16 * zeros_gz(64)

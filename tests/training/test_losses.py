@@ -235,6 +235,8 @@ def test_auto_class_weights_must_be_resolved_and_stay_out_of_the_checkpoint() ->
         ({"class_weights": "balanced"}, "'balanced': use auto"),
         ({"class_weights": [1.0, -1.0]}, "not negative"),
         ({"class_weights": [1.0, float("nan")]}, "finite"),
+        ({"class_weights": [1.0]}, "give two, of no tumour and of tumour"),
+        ({"class_weights": [1.0, 2.0, 1.0]}, "give two"),
     ],
 )
 def test_options_that_cannot_work_are_named(options: dict, words: str) -> None:

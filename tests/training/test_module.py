@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from support import compose, train_options
+from support import compose, count_calls, train_options
 
 from brainmtl.data.collate import multitask_collate
 from brainmtl.data.manifest import read_manifest, write_manifest
@@ -124,6 +125,20 @@ def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
     rates = {p: events.Scalars(f"lr/{p}")[0].value for p in ("encoder", "decoder", "head")}
     assert rates["decoder"] == pytest.approx(2 * rates["encoder"])
     assert rates["head"] == pytest.approx(2 * rates["encoder"])
+
+
+def test_an_alternating_epoch_has_curves_of_both_sources(
+    phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses by source are taken in a few batches of an epoch, which alternate as all do."""
+    taken = count_calls(monkeypatch, "brainmtl.training.module._rows")
+    batches = ("trainer.limit_train_batches=9", "trainer.limit_val_batches=1")
+    words = ("stage=joint", "loader=alternating", *batches)
+    (result,) = train(train_options(phantom_dir, tmp_path, *words))
+    (entry,) = json.loads((result.directory / "stage.json").read_text())["history"]
+    losses = {"train/loss_seg/phantom_brats", "train/loss_cls/phantom_brats"}
+    assert losses | {"train/loss_cls/phantom_kaggle"} <= set(entry)
+    assert len(taken) == 2 + 2  # one batch of each source, in training and in validation
 
 
 def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:

@@ -99,6 +99,33 @@ def test_changed_defaults_do_not_change_a_repeated_run(
     assert options["optimizer"]["_target_"].endswith("sgd")
 
 
+@pytest.mark.parametrize(
+    ("words", "epochs"),
+    [
+        ([], 12),
+        (["epochs.joint=30"], 30),
+        (["epochs={joint:30}"], 30),
+        (["stage.max_epochs=5"], 5),
+    ],
+)
+def test_stages_are_as_long_as_the_epochs_on_top_say(
+    run: Path, tmp_path: Path, words: list[str], epochs: int
+) -> None:
+    """Of a run whose epochs were the defaults of then."""
+    record = _record(run)
+    record["config"]["epochs"]["joint"] = 12
+    record["config"]["stage"] |= {"max_epochs": 12, "patience": 12}
+    kept = [word for word in record["overrides"] if not word.startswith("epochs")]
+    copy = _copy(run, tmp_path / "run", config=record["config"], overrides=kept)
+    options = compose_words(expand([f"from_run={copy}", *words]))[0]
+    assert options["stage"]["max_epochs"] == epochs
+    assert options["stage"]["patience"] == options["epochs"]["joint"]
+    assert options["loss"]["lambda_cls"] == 0.7
+    changed = differences(record["config"], comparable(options))
+    assert {key.split(".")[0] for key in changed} <= {"epochs", "stage", "reuse_stages"}
+    assert bool(changed.keys() - {"reuse_stages"}) == bool(words)
+
+
 def test_other_data_and_surroundings_are_said(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

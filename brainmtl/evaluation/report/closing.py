@@ -144,7 +144,7 @@ def command(run: Mapping[str, Any]) -> str:
     """The command line that gives these figures again."""
     given = run.get("options", {})
     if run["folds"]:  # <dir>/<job>/<stage>/checkpoints/best.ckpt, one per fold
-        folder = Path(run["checkpoint"].split(", ")[0]).parents[3]
+        folder = Path(run["checkpoint"].split(".ckpt, ")[0]).parents[3]
         options = {"dir": folder, "stage_name": run["stage"], "data_dir": run["data_dir"]}
         words = ["python", "-m", "brainmtl.crossval"]
     else:

@@ -1,0 +1,100 @@
+"""DICOM series with damaged values, or of more slices or pixels than a scan has: refused, and not by chance."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import FileDataset
+from test_dicom import AFFINE, small, write_series
+
+from brainmtl.inference.dicom import read_series
+from brainmtl.inference.results import InputError
+from brainmtl.inference.volume_files import MAX_AXIS
+
+
+def every(**values: object) -> Callable[[FileDataset, int], None]:
+    """Set attributes of every slice; None leaves them empty."""
+
+    def change(dataset: FileDataset, k: int) -> None:
+        for name, value in values.items():
+            setattr(dataset, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PixelSpacing": [1.0]},
+        {"PixelSpacing": [1.0, 1.0, 1.0]},
+        {"ImageOrientationPatient": [1.0, 0.0, 0.0]},
+        {"ImagePositionPatient": [1.0, 0.0]},
+        {"Rows": None},
+        {"Rows": 0},
+        {"Columns": [36, 36]},
+        {"NumberOfFrames": [1, 1]},
+        {"SamplesPerPixel": [1, 1]},
+    ],
+    ids=str,
+)
+def test_values_of_another_count_are_named(tmp_path: Path, values: dict[str, object]) -> None:
+    (name,) = values
+    with pytest.raises(InputError, match=f"IM0000: its {name} is not usable") as caught:
+        read_series(write_series(tmp_path / "a", small(), AFFINE, change=every(**values)))
+    assert caught.value.reason == "not_a_volume"
+
+
+@pytest.mark.parametrize(
+    ("slices", "values", "message"),
+    [
+        (5, {"PixelSpacing": [0, 0]}, "singular"),
+        (5, {"PixelSpacing": [1e6, 1]}, r"voxels are 1 x 1e\+06 x 4 mm"),
+        (1, {"SliceThickness": 0}, "singular"),
+        (1, {"SliceThickness": 1e6}, r"x 1e\+06 mm"),
+    ],
+    ids=str,
+)
+def test_places_that_no_scan_has(
+    tmp_path: Path, slices: int, values: dict[str, object], message: str
+) -> None:
+    folder = write_series(tmp_path / "a", small()[:, :, :slices], AFFINE, change=every(**values))
+    with pytest.raises(InputError, match=f"^{re.escape(str(folder))}: .*{message}") as caught:
+        read_series(folder)
+    assert caught.value.reason == "not_a_volume"
+
+
+def test_an_empty_number_of_samples_is_no_colour(tmp_path: Path) -> None:
+    """Without it pydicom makes no pixels; what is said is that, and not that the image is coloured."""
+    folder = write_series(tmp_path / "a", small(), AFFINE, change=every(SamplesPerPixel=None))
+    with pytest.raises(InputError, match="Samples per Pixel") as caught:
+        read_series(folder)
+    assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("name", ["Rows", "Columns"])
+def test_planes_too_large_are_refused_by_their_headers(tmp_path: Path, name: str) -> None:
+    """There are pixels for a small plane alone: whoever unpacked them would call it damaged."""
+    folder = write_series(tmp_path / "a", small(), AFFINE, change=every(**{name: MAX_AXIS + 1}))
+    with pytest.raises(InputError, match=f"{MAX_AXIS + 1}.*or {MAX_AXIS} along an axis") as caught:
+        read_series(folder)
+    assert caught.value.reason == "too_large"
+
+
+def test_too_many_slices_are_refused_by_their_number(tmp_path: Path) -> None:
+    """Copies of one, which would else be said to lie at one place."""
+    folder = write_series(tmp_path / "a", small()[:, :, :1], AFFINE)
+    for k in range(1, MAX_AXIS + 1):
+        shutil.copy(folder / "IM0000", folder / f"IM{k:04d}")
+    with pytest.raises(InputError, match=f"x {MAX_AXIS + 1} voxels.*{MAX_AXIS} along") as caught:
+        read_series(folder)
+    assert caught.value.reason == "too_large"
+
+
+def test_the_largest_plane_is_read(tmp_path: Path) -> None:
+    voxels = np.ones((8, MAX_AXIS, 2), np.int16)
+    assert read_series(write_series(tmp_path / "a", voxels, AFFINE)).array.shape == voxels.shape

@@ -1,0 +1,82 @@
+"""What can never train is refused before anything does, in words that name the remedy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from support import train_options
+
+from brainmtl.errors import ConfigError
+from brainmtl.training.curriculum import train
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # `import prepared`
+from prepared import brats_slices, kaggle_images, write_prepared
+
+
+def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(train_options(data_dir, run_dir, *words))
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("loss.class_weights=[1,2,3]", r"loss\.class_weights=\[1\.0, 2\.0, 3\.0\]: give two"),
+        ("combined_weights=[1]", r"combined_weights=\[1\]: give two, of Dice and"),
+        ("combined_weights=[1,1,1]", r"combined_weights=\[1, 1, 1\]: give two"),
+        ("seed=-1", "seed=-1 must be a whole number, and must be at least 0"),
+        ("seed=0.5", r"seed=0\.5 must be a whole number"),
+        ("model.out_channels=2", r"model\.out_channels=2 .*one mask \(1\)"),
+        ("model.num_classes=3", r"model\.num_classes=3 .*no tumour and tumour \(2\)"),
+    ],
+)
+def test_options_that_cannot_train(
+    phantom_dir: Path, tmp_path: Path, word: str, message: str
+) -> None:
+    refuse(phantom_dir, tmp_path / "run", message, word)
+
+
+def write_sources(folder: Path, brats: int, kaggle: int) -> Path:
+    """Both sources with everything that a joint stage needs, of so many channels."""
+    rows = [
+        row | {"channels": channels}
+        for k, split in enumerate(("train", "val", "test"))
+        for channels, part in (
+            (brats, brats_slices(f"b{k}", split, 6)),
+            (kaggle, kaggle_images(split, 6)),
+        )
+        for row in part
+    ]
+    write_prepared(folder, rows)
+    return folder
+
+
+def joint(channels: int, seg: str, cls: str) -> tuple[str, ...]:
+    sources = (f"data.seg_sources=[{seg}]", f"data.cls_sources=[{cls}]")
+    return ("stage=joint", f"model.in_channels={channels}", *sources)
+
+
+@pytest.mark.parametrize(
+    ("held", "expected", "remedy"),
+    [
+        ((2, 1), 1, "train on sources of one number .*seg_sources.* prepare all with as many"),
+        ((2, 1), 2, "train on sources of one number"),
+        ((1, 1), 2, r"set model\.in_channels=1$"),
+        ((3, 3), 1, r"set model\.in_channels=3$"),
+    ],
+)
+def test_channels_that_do_not_fit_the_model(
+    tmp_path: Path, held: tuple[int, int], expected: int, remedy: str
+) -> None:
+    data_dir = write_sources(tmp_path / "data", *held)
+    message = rf"model\.in_channels={expected}, .* brats {held[0]}, kaggle {held[1]}; {remedy}"
+    refuse(data_dir, tmp_path / "run", message, *joint(expected, "brats", "kaggle"))
+
+
+def test_a_source_of_other_channels_may_lie_beside_those_that_train(tmp_path: Path) -> None:
+    data_dir = write_sources(tmp_path / "data", 2, 1)
+    (result,) = train(train_options(data_dir, tmp_path / "run", *joint(2, "brats", "brats")))
+    assert result.best.is_file()
