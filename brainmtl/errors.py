@@ -17,4 +17,5 @@ def check_count(option: str, value: object, least: int = 1) -> None:
     """Raise ConfigError unless ``value`` is a whole number of at least ``least``."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < least:
-        raise ConfigError(f"{option}={value} must be a whole number, and must be at least {least}")
+        kind = "" if whole else "a whole number of "
+        raise ConfigError(f"{option}={value} must be {kind}at least {least}")

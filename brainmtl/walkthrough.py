@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.config import PROJECT_ROOT
+from brainmtl.errors import BrainMTLError
+from brainmtl.training.command_line import option, word
 
 STAGES = ("seg_warmup", "cls_head", "joint")
 # Held-out synthetic subjects, after the joint stage. Far below what the run reaches, far above
@@ -33,30 +36,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", default=str(PROJECT_ROOT / "data/processed"))
     parser.add_argument("overrides", nargs="*", help="passed on to train.py, e.g. epochs.joint=10")
     options = parser.parse_args(arguments)
+    # The commands run in the project's folder, whatever paths are relative to.
+    raw_dir, data_dir = Path(options.raw_dir).absolute(), Path(options.data_dir).absolute()
     started = time.perf_counter()
     try:
         _run(
             "-m",
             "brainmtl.prepare",
             "source=phantom",
-            f"raw_dir={options.raw_dir}",
-            f"out_dir={options.data_dir}",
+            option("raw_dir", raw_dir),
+            option("out_dir", data_dir),
         )
         _run(
             "train.py",
             "experiment=quick_test",
             "data=phantom",
-            f"data_dir={options.data_dir}",
+            option("data_dir", data_dir),
             *options.overrides,
         )
         # The run itself, not the link to the latest one, which the next run moves.
         latest = PROJECT_ROOT / "outputs/latest"
         run_dir = latest.parent / latest.readlink()
-        found = [_evaluate(run_dir / stage, options.data_dir) for stage in STAGES]
+        found = [_evaluate(run_dir / stage, data_dir) for stage in STAGES]
     except subprocess.CalledProcessError as error:
         print(
             f"error: the command above failed with exit status {error.returncode}", file=sys.stderr
         )
+        return 1
+    except BrainMTLError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     _print_results(run_dir, found)
     failures = check_floor(found[-1]["metrics"])
@@ -82,18 +90,18 @@ def check_floor(metrics: dict[str, Any]) -> list[str]:
 
 
 def _run(*command: str) -> None:
-    print(f"\n$ python {' '.join(command)}", flush=True)
+    print(f"\n$ python {shlex.join(command)}", flush=True)
     subprocess.run([sys.executable, *command], check=True, cwd=PROJECT_ROOT)
 
 
-def _evaluate(stage_dir: Path, data_dir: str) -> dict[str, Any]:
+def _evaluate(stage_dir: Path, data_dir: Path) -> dict[str, Any]:
     from brainmtl.evaluation.run import evaluate
 
     # The finished model alone is asked whether it has learnt the tumour; robustness takes minutes.
     sections = ("shortcuts",) if stage_dir.name == STAGES[-1] else ()
     checkpoint = stage_dir / "checkpoints/best.ckpt"
     print(
-        f"\n$ python evaluate.py ckpt={checkpoint.relative_to(PROJECT_ROOT)} data_dir={data_dir} "
+        f"\n$ python evaluate.py {word('ckpt', checkpoint.relative_to(PROJECT_ROOT))} {word('data_dir', data_dir)} "
         f"sections=[{','.join(sections)}]",
         flush=True,
     )

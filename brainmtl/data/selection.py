@@ -25,7 +25,7 @@ def name_list(sources: Sources) -> list[str]:
     """Plain list of names from a name, a sequence (also Hydra's ListConfig) or None."""
     if sources is None:
         return []
-    return [sources] if isinstance(sources, str) else [str(name) for name in sources]
+    return [str(sources)] if isinstance(sources, str | int) else [str(name) for name in sources]
 
 
 def resolve_sources(

@@ -88,7 +88,8 @@ def draw(
         return []
     if heat is not None and len(heat) != len(predictions):
         raise ValueError(f"{len(heat)} heat maps for {len(predictions)} predictions: one each")
-    if predictions[0].reference is None:
+    ranked = any(one.reference is not None and one.reference.any() for one in predictions)
+    if not ranked and len(panels) == len(predictions):  # as without references: no Dice to rank by
         return _draw_images(panels, predictions, name, path, heat)
     return _draw_cases(panels, predictions, name, path, heat)
 
@@ -173,7 +174,7 @@ def _draw_images(
         tiles[k][0].set_title(panel.title, fontsize=8)
         if heat is not None:
             _heat(tiles[k][1], prediction, heat[k])
-    _legend(figure, ("prediction (no reference mask)", PREDICTION_COLOUR))
+    _legend(figure, ("prediction (no reference tumour)", PREDICTION_COLOUR))
     _save(figure, path)
     caption = f"{name}: images whose P lies farthest from the label, worst first"
     return [(f"{caption}{_heat_caption(heat)}", path)]

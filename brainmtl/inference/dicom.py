@@ -284,12 +284,16 @@ def _affine(folder: Path, headers: list[Dataset]) -> np.ndarray:
     if len(headers) > 1:
         affine[:3, 2] = (_numbers(last, "ImagePositionPatient") - origin) / (len(headers) - 1)
     else:
-        keys = [key for key in ("SpacingBetweenSlices", "SliceThickness") if first.get(key)]
-        if not keys:
-            raise InputError("not_a_volume", f"{folder}: one image without SliceThickness is no volume")
-        thickness = _numbers(first, keys[0])
+        keys = ("SpacingBetweenSlices", "SliceThickness")
+        given = [key for key in keys if first.get(key) is not None]
+        if not given:
+            raise InputError(
+                "not_a_volume", f"{folder}: one image without SliceThickness is no volume"
+            )
+        key = next((key for key in given if first.get(key)), given[0])  # one of them may be 0
+        thickness = _numbers(first, key)
         if thickness.shape != (1,) or not np.isfinite(thickness).all():
-            raise _unusable(folder, keys[0])
+            raise _unusable(folder, key)
         affine[:3, 2] = _normal(first) * thickness[0]
     affine[:3, 3] = origin
     try:

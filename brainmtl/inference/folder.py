@@ -189,7 +189,9 @@ def _predict(
         return [Failure(item.name, error)]
     except Exception as error:  # whatever a file can provoke: the others are still to come
         if len(group) > 1:
-            return [found for one in group for found in _predict(predictor, [one], gradcam, options)]
+            return [
+                found for one in group for found in _predict(predictor, [one], gradcam, options)
+            ]
         LOGGER.warning("%s failed", item.path, exc_info=True)
         what = f"{item.path} cannot be predicted ({type(error).__name__}: {error})"
         return [Failure(item.name, InputError("unreadable", what))]

@@ -70,9 +70,14 @@ def key_of(word: str) -> str:
 
 def word(key: str, value: Any) -> str:
     """``key=value`` to be typed into a shell: quoted for Hydra and for the shell where it has to be."""
+    return shlex.quote(option(key, value))
+
+
+def option(key: str, value: Any) -> str:
+    """``key=value`` as an argument of a command: quoted for Hydra where it has to be."""
     text = str(value)
     plain = _AS_IT_IS.fullmatch(text) and _read(text) == text
-    return shlex.quote(f"{key}={text if plain else literal(text)}")
+    return f"{key}={text if plain else literal(text)}"
 
 
 def _read(text: str) -> Any:

@@ -121,7 +121,7 @@ class MultiTaskModule(pl.LightningModule):
             )
         self._log_epoch("train/loss", parts.total, len(batch["images"]), prog_bar=True)
         self._log_tasks("train", parts)
-        if batch_idx % SOURCE_LOSS_EVERY == 0:
+        if batch_idx < 2 or batch_idx % SOURCE_LOSS_EVERY == 0:  # both kinds of a short epoch too
             self._log_by_source("train", output, batch)
         for task, weight in self.balance.weights().items():
             self._log_epoch(f"balance/{task}", weight, len(batch["images"]))

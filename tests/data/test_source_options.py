@@ -56,6 +56,7 @@ def test_a_year_is_a_name(tmp_path: Path) -> None:
     ("adapter", "options"),
     [
         ("kaggle", {"positive": "glioma", "negative": "normal"}),
+        ("kaggle", {"positive": 1, "negative": 0}),  # as Hydra reads positive=1
         ("brats", {"modalities": "t1ce"}),
         ("lgg", {"modalities": "flair"}),
         ("table", {"modalities": "flair"}),

@@ -85,3 +85,12 @@ def test_a_picture_named_like_a_slice_has_an_id_of_its_own(tmp_path: Path) -> No
     assert ids == {"x_z004-png", "x_z005-png", "x_z005-jpg", "x_zoom"}
     assert {"x_z004", "x_z005"} < set(frame[frame["kind"] == "volume"]["image_id"])
     assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_blanks_at_the_end_of_a_name_do_not_hide_what_it_is_like(tmp_path: Path) -> None:
+    save_brain(tmp_path, "x")
+    (tmp_path / "x/x_flair.nii.gz").rename(tmp_path / "x.nii.gz")
+    save_head(tmp_path / "x_z004 .png", 1)
+    raw = write_table(tmp_path, "x.nii.gz,x/x_seg.nii.gz,", "x_z004 .png,,0")
+    run("table", raw, tmp_path / "out")
+    assert read_manifest(tmp_path / "out")["image_id"].is_unique

@@ -41,6 +41,14 @@ def other_reference(run: Path) -> list[Path]:
     return [run, write_evaluation(run.parent / "other", "joint", rows, cases)]
 
 
+def other_cases(run: Path) -> list[Path]:
+    """As the folds of one cross-validation are: the same source, and no case in common."""
+    rows, cases = data(1.0, 1.0)
+    for line in (*rows, *cases):
+        line |= {key: f"other_{line[key]}" for key in ("image_id", "case_id") if key in line}
+    return [run / "joint", write_evaluation(run.parent / "other", "joint", rows, cases)]
+
+
 def jobs(run: Path) -> list[Path]:
     for job in ("0", "1"):
         folder = run.parent / "sweep" / job / "joint"
@@ -58,6 +66,7 @@ def jobs(run: Path) -> list[Path]:
         (lambda run: [run.parent / "nowhere"], ConfigError, "does not exist"),
         (lambda run: [run.parent / "run" / "joint" / "checkpoints"], ConfigError, "holds no run"),
         (jobs, ConfigError, "python -m brainmtl.crossval dir="),
+        (other_cases, DataError, "no case in common"),
         (other_split, ConfigError, "['test', 'val']"),
         (old_columns, DataError, "lacks calibrated"),
         (other_label, DataError, "has cls"),

@@ -33,12 +33,16 @@ def test_what_was_interrupted_has_no_seal(checkpoint: Path, data_dir: Path, tmp_
     data, out = Path(shutil.copytree(data_dir, tmp_path / "data")), tmp_path / "out"
     evaluate(checkpoint, data, out, save_masks=True, **QUICK | TWO)
     sample = data / "phantom_brats/test/D_z003.npz"  # one of the last
-    sample.write_bytes(sample.read_bytes()[:500])
+    whole = sample.read_bytes()
+    sample.write_bytes(whole[:500])
     with pytest.raises(DataError, match="D_z003"):
         evaluate(checkpoint, data, out, save_masks=True, **QUICK | TWO)
-    assert (out / "masks/kaggle").is_dir(), "some of it was predicted"
+    assert (out / ".masks/kaggle").is_dir(), "some of it was predicted"
     assert (out / "metrics.json").is_file() and not (out / "run.json").exists()
-    assert not (out / "masks/phantom_brats/D.nii.gz").exists(), "of the older evaluation"
+    assert not (out / "masks").exists(), "of the older evaluation"
+    sample.write_bytes(whole)
+    evaluate(checkpoint, data, out, **QUICK | TWO)
+    assert not (out / ".masks").exists() and not (out / "masks").exists()
 
 
 def test_what_is_refused_leaves_the_older_evaluation_whole(

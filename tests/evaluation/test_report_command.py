@@ -45,3 +45,9 @@ def test_paths_of_a_cross_validation_come_back(folder: str) -> None:
 def test_plain_paths_stay_as_they_are() -> None:
     run = {"folds": None, "checkpoint": "runs/a/best.ckpt", "data_dir": "data", "split": "test"}
     assert command(run) == "python evaluate.py ckpt=runs/a/best.ckpt data_dir=data split=test"
+
+
+def test_the_command_of_some_folds_says_so() -> None:
+    run = {"checkpoint": "cv/0/joint/checkpoints/best.ckpt", "folds": [0], "stage": "joint"}
+    text = command(run | {"data_dir": "data", "options": {"partial": True}})
+    assert text.endswith("data_dir=data partial=true")

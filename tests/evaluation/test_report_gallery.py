@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,3 +82,13 @@ def test_a_map_for_every_prediction(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 heat maps for 1 predictions"):
         drawn(tmp_path / "a.png", (1,), True, [np.zeros(SHAPE)] * 2)
     assert draw([], [], "brats", tmp_path / "a.png", []) == []
+
+
+@pytest.mark.parametrize("tumour", [True, False])
+def test_the_caption_says_by_what_cases_were_ranked(tmp_path: Path, tumour: bool) -> None:
+    """Masks without any tumour, as of healthy people, leave no Dice to rank by."""
+    found = [prediction(k, True) for k in range(2)]
+    predictions = [replace(one, reference=one.reference & tumour) for one in found]
+    panels = [Panel("title", (str(k),)) for k in range(2)]
+    ((caption, _),) = draw(panels, predictions, "brats", tmp_path / "cases.png")
+    assert ("by Dice" in caption) == tumour and ("farthest from the label" in caption) != tumour

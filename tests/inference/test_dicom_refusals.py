@@ -68,12 +68,19 @@ def test_places_that_no_scan_has(
     assert caught.value.reason == "not_a_volume"
 
 
-def test_an_empty_number_of_samples_is_no_colour(tmp_path: Path) -> None:
-    """Without it pydicom makes no pixels; what is said is that, and not that the image is coloured."""
-    folder = write_series(tmp_path / "a", small(), AFFINE, change=every(SamplesPerPixel=None))
-    with pytest.raises(InputError, match="Samples per Pixel") as caught:
+def test_an_empty_number_of_samples_means_one(tmp_path: Path) -> None:
+    whole = read_series(write_series(tmp_path / "a", small(), AFFINE))
+    without = write_series(tmp_path / "b", small(), AFFINE, change=every(SamplesPerPixel=None))
+    assert np.array_equal(read_series(without).array, whole.array)
+
+
+@pytest.mark.parametrize("key", ["SpacingBetweenSlices", "SliceThickness"])
+def test_a_thickness_of_two_values_is_refused(tmp_path: Path, key: str) -> None:
+    folder = write_series(
+        tmp_path / "a", small()[:, :, :1], AFFINE, change=every(**{key: [5.0, 6.0]})
+    )
+    with pytest.raises(InputError, match=f"its {key} is not usable"):
         read_series(folder)
-    assert caught.value.reason == "truncated"
 
 
 @pytest.mark.parametrize("name", ["Rows", "Columns"])

@@ -76,7 +76,9 @@ def test_a_fault_of_ours_does_not_end_the_run(
 @pytest.mark.parametrize("value", [0, -3, "abc", 1.5, None])
 def test_batch_sizes_that_cannot_work(value: object, tiny_dir: Path, tmp_path: Path) -> None:
     many(tmp_path / "in", 2)
-    with pytest.raises(ConfigError, match=f"batch_size={value} must be a whole number"):
+    with pytest.raises(
+        ConfigError, match=f"batch_size={value} must be (a whole number of )?at least 1"
+    ):
         predict(options(tmp_path / "in", tmp_path / "out", tiny_dir, batch_size=value))
     assert not (tmp_path / "out/predictions.csv").exists()
 

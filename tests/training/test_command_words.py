@@ -21,6 +21,11 @@ AWKWARD = [
     "/data/$HOME `ls` #1; & | * ! ~",
     "/daten/größe/患者",
     " /data/blanks ",
+    "ends in \\",
+    "a\\\\'b",
+    "2024",
+    "null",
+    "true",
 ]
 
 

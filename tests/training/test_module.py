@@ -138,7 +138,7 @@ def test_an_alternating_epoch_has_curves_of_both_sources(
     (entry,) = json.loads((result.directory / "stage.json").read_text())["history"]
     losses = {"train/loss_seg/phantom_brats", "train/loss_cls/phantom_brats"}
     assert losses | {"train/loss_cls/phantom_kaggle"} <= set(entry)
-    assert len(taken) == 2 + 2  # one batch of each source, in training and in validation
+    assert len(taken) == 3 + 2  # batches 0, 1 and 5 of nine, and both of validation
 
 
 def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:

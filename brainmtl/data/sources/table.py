@@ -169,6 +169,6 @@ def _stem(path: Path) -> str:
         if suffix and name.lower().endswith(suffix.lower()):
             name = name[: -len(suffix)]
             break
-    if not is_nifti(path) and _LIKE_A_SLICE.search(name):
+    if not is_nifti(path) and _LIKE_A_SLICE.search(safe_id(name)):
         name += path.suffix.replace(".", "-").lower()
     return name.replace("/", "_")

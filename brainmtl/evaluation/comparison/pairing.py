@@ -59,7 +59,7 @@ def shared_cases(arms: Sequence[Arm]) -> tuple[dict[str, SharedCases], list[str]
     """Cases per source that all evaluations of all arms have, and warnings where some have others too.
 
     Raises:
-        DataError: no source is common to all, or the same image has another label or group.
+        DataError: no source or no case is common to all, or the same image has another label or group.
     """
     evaluations = [evaluation for arm in arms for evaluation in arm.seeds]
     present = [{row["source"] for row in evaluation.rows} for evaluation in evaluations]
@@ -79,6 +79,11 @@ def shared_cases(arms: Sequence[Arm]) -> tuple[dict[str, SharedCases], list[str]
     for source in sorted(common):
         found[source] = _share(source, evaluations, [len(arm.seeds) for arm in arms])
         warnings += _count_warnings(found[source], titles[source], evaluations)
+    if not any(len(cases.labels) or cases.n_patients for cases in found.values()):
+        raise DataError(
+            f"the evaluations {', '.join(e.name for e in evaluations)} have no case in common: nothing to compare. "
+            "The folds of one cross-validation have different test cases: merge them with `python -m brainmtl.crossval`"
+        )
     return found, warnings
 
 

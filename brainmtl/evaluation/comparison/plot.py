@@ -13,6 +13,7 @@ DICE, BALANCED = "dice", "balanced_accuracy"
 LABELS = {DICE: "Dice per patient", BALANCED: "balanced accuracy"}
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b0a000")
+SHORT_NAME = 40  # letters that fit into half of a picture
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -44,7 +45,7 @@ def draw_tradeoff(found: Mapping[str, Any], path: Path) -> Path | None:
         legend.values(),
         legend.keys(),
         loc="outside lower center",
-        ncols=2,
+        ncols=2 if max(map(len, legend), default=0) <= SHORT_NAME else 1,
         fontsize=8,
         frameon=False,
     )
@@ -94,7 +95,7 @@ def _mark(ax: Any, name: str, k: int, x: Mapping[str, Any], y: Mapping[str, Any]
         y["value"],
         xerr=_reach(x),
         yerr=_reach(y),
-        fmt=MARKERS[k % len(MARKERS)],
+        fmt=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
         color=colour,
         markerfacecolor="white" if hollow else None,
         markersize=8,
@@ -155,7 +156,10 @@ def _label(
     ax.set_title("\n".join(shown), fontsize=10, fontweight="bold")
     for axis, source, figure in ((ax.xaxis, horizontal, BALANCED), (ax.yaxis, vertical, DICE)):
         if source is None:
-            axis.set_ticks(range(len(names)), names)
+            short = (
+                len(names) * max(map(len, names)) <= SHORT_NAME
+            )  # else the legend has them alone
+            axis.set_ticks(range(len(names)), names if short else [""] * len(names))
         else:
             axis.set_label_text(f"{LABELS[figure]}, {title(source)}")
     ax.grid(color="0.9", linewidth=0.8)

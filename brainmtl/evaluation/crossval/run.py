@@ -32,7 +32,8 @@ PER_FOLD_NOTE = (
     "Cross-validation: every figure with cases is over out-of-fold predictions, each case predicted once "
     "by a model that saw neither its patient nor its duplicate group. The models differ between folds, so "
     "ROC curves over all folds mix their scales; linear probe, background swap, heat and robustness are "
-    "means over folds."
+    "means over folds (also percentiles; the largest and smallest values are those of any fold), and their "
+    "counts are sums over folds."
 )
 
 
@@ -161,6 +162,7 @@ def _run(
         "split": "test",
         "fold": None,
         "folds": [model.fold for model in models],
+        "options": first["options"] | ({"partial": True} if missing else {}),
         "operating_point": {
             f"fold {m.fold}": r["operating_point"] for m, r in zip(models, runs, strict=True)
         },

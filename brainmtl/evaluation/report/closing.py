@@ -13,7 +13,7 @@ from typing import Any
 from brainmtl.data.manifest import all_synthetic
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
-from brainmtl.evaluation.report.overview import training_names
+from brainmtl.evaluation.report.overview import UNNAMED, training_names
 from brainmtl.evaluation.report.text import number, quantity
 from brainmtl.training.command_line import word
 
@@ -70,9 +70,9 @@ def _source_limits(values: Mapping[str, Any], counted: Mapping[str, Any]) -> lis
             f"{name}: only {quantity(counted['groups'], counted['unit'])}. One more or one less difficult case "
             "would move these figures; read the intervals, not the values."
         )
-    if counted["unit"] == "duplicate groups" and not counted["synthetic"]:
+    if counted["unit"] == UNNAMED and not counted["synthetic"]:
         found.append(
-            f"{name}: the pictures name no patient. Near-duplicates are kept together, but two "
+            f"{name}: where pictures name no patient, near-duplicates are kept together, but two "
             "different pictures of one person may count as two."
         )
     if values["classification"] is None:

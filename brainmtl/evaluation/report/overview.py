@@ -10,6 +10,7 @@ from brainmtl.evaluation.report.document import Block, Section, paragraph, table
 from brainmtl.evaluation.report.text import NOT_DEFINED, lookup, number, quantity, with_interval
 from brainmtl.evaluation.table import NOT_MEASURED
 
+UNNAMED = "groups"  # of pictures: copies, or patients where a table names them
 Lines = Sequence[Mapping[str, Any]]
 
 HEADLINE = {
@@ -33,8 +34,8 @@ def count_sources(
 ) -> dict[str, dict[str, Any]]:
     """What each source consists of: ``name, synthetic, unit, groups, images, labelled, masked``.
 
-    ``unit`` says what ``groups`` counts: patients where a case has several slices, otherwise groups
-    of near-duplicate pictures, whose patients nobody knows.
+    ``unit`` says what ``groups`` counts: patients where a case has several slices, otherwise patients that a
+    table named, or groups of near-duplicate pictures whose patients nobody knows.
     """
     found = {}
     for source, values in result.items():
@@ -43,7 +44,7 @@ def count_sources(
         found[source] = {
             "name": run["display_names"][source],
             "synthetic": values["synthetic"],
-            "unit": "patients" if volumes else "duplicate groups",
+            "unit": "patients" if volumes else UNNAMED,
             "groups": len({row["group"] for row in own}),
             "images": values["n_images"],
             "labelled": sum(row["cls"] >= 0 for row in own),

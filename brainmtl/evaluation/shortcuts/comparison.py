@@ -156,7 +156,9 @@ def _sentences(name: str, baselines: Mapping[str, Mapping[str, Any]]) -> list[st
     """
     compared = {key: v for key, v in baselines.items() if v["balanced_accuracy"] is not None}
     if not compared:
-        return [f"On {name} the model cannot be compared with trivial baselines: {NO_LINES}."]
+        own = {values["reason"] for values in baselines.values()} - {NO_LINES}
+        reason = "; ".join(sorted(own)) or NO_LINES
+        return [f"On {name} the model cannot be compared with trivial baselines: {reason}."]
     sentences = [
         f"On {name} the model {'is not shown to' if values['difference'] > 0 else 'does not'} beat "
         f"{BASELINES[key]} {_numbers(values)}."

@@ -68,9 +68,10 @@ def draw_baselines(sources: Mapping[str, Values], display_names: Names, path: Pa
         _bars(ax, places, values, width, key)
     ax.axhline(0.5, color="0.3", linestyle="--", linewidth=1)
     names = [_title(display_names.get(source, source)) for source in sources]
-    ax.set_xticks(range(len(sources)), names)
+    turned = {"rotation": 20, "ha": "right"} if max(map(len, names)) > 20 else {}
+    ax.set_xticks(range(len(sources)), names, **turned)
     ax.set(ylabel="balanced accuracy", ylim=(0, 1.02))
-    ax.set_title("The model and trivial baselines: " + ", ".join(names), fontsize=10, wrap=True)
+    ax.set_title("The model and trivial baselines", fontsize=10)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     _save(figure, path)
 
@@ -106,7 +107,7 @@ def draw_swaps(swaps: Mapping[str, Values], display_names: Names, path: Path) ->
     ax.set_xticks(range(len(names)), names, rotation=20, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="surroundings of", ylabel="brain of")
-    ax.set_title("Exchanged surroundings: " + ", ".join(names), fontsize=10, wrap=True)
+    ax.set_title("Exchanged surroundings", fontsize=10)
     _save(figure, path)
 
 

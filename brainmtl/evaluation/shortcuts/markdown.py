@@ -93,7 +93,7 @@ def section_markdown(section: Values, display_names: Names) -> str:
     lines += [
         f"At most {section['options']['limit']} images per source were looked at wherever the network "
         f"had to run again (seed {section['options']['seed']}); the baselines "
-        f"saw every test image and at most {TRAIN_LIMIT} training images per source.",
+        f"saw every test image and at most {TRAIN_LIMIT} training images per source (of a cross-validation: per source and fold; counts are sums).",
         "",
     ]
     return "\n".join(lines)

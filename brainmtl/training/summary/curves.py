@@ -18,6 +18,7 @@ SIZE = (12.5, 7.0)  # inches
 GREY = "0.45"
 PARTS = {"encoder": COLOURS[2], "decoder": COLOURS[3], "head": COLOURS[4]}
 TRAIN, VALIDATION, RANKING = "--", "-", ":"
+MARKERS = {TRAIN: "o", VALIDATION: "o", RANKING: "^"}  # where an epoch or two leave no line to tell
 # (title, [(name of a figure, line)]): one line per source.
 PANELS = (
     ("Segmentation loss", [("train/loss_seg", TRAIN), ("val/loss_seg", VALIDATION)]),
@@ -91,8 +92,9 @@ def _curve(
                 color=colour,
                 linewidth=width,
                 # A stage of one epoch would leave no line.
-                marker="o" if len(found) <= 3 else None,
-                markersize=3.5,
+                marker=MARKERS[style] if len(found) <= 3 else None,
+                markersize=4,
+                markerfacecolor="white" if style == TRAIN else None,
                 label=label if label and not drawn else "_",
             )
             drawn = True
@@ -173,8 +175,11 @@ def _legend(figure: Any, colours: Mapping[str, str]) -> None:
         Line2D([], [], color=colour, label=display_name(s, s.startswith(SYNTHETIC_PREFIX)))
         for s, colour in colours.items()
     ]
-    styles = ((TRAIN, "training"), (VALIDATION, "validation"))
-    kinds = [Line2D([], [], color=GREY, linestyle=style, label=label) for style, label in styles]
+    styles = ((TRAIN, "training", "white"), (VALIDATION, "validation", GREY))
+    kinds = [
+        Line2D([], [], color=GREY, linestyle=style, marker="o", ms=4, mfc=filled, label=label)
+        for style, label, filled in styles
+    ]
     figure.legend(
         handles=[*handles, *kinds],
         loc="outside lower center",

@@ -143,6 +143,8 @@ def test_degenerate_test_sets_have_reasons() -> None:
     one_class = rows(np.ones(10, int), np.ones(10))
     found = summarise_baselines(as_lines(one_class, "border"), one_class)["sources"]["a"]
     assert found["model"]["balanced_accuracy"] is None
+    (sentence,) = summarise_baselines(as_lines(one_class, "border"), one_class)["sentences"]
+    assert "one label only" in sentence and "no labelled test image" not in sentence
     border = found["baselines"]["border"]
     assert border["balanced_accuracy"] is border["beaten"] is border["difference"] is None
     assert "one label" in border["reason"] and border["n"] == 10
