@@ -13,7 +13,7 @@ from brainmtl.data.image_io import PICTURE_SUFFIXES
 from brainmtl.data.sources.kaggle import unique_ids
 from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
-from brainmtl.errors import BrainMTLError, ConfigError, DataError, check_count
+from brainmtl.errors import BrainMTLError, DataError, check_count
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
@@ -183,9 +183,9 @@ def _predict(
         if item.kind == DICOM:
             return [predictor.predict_dicom(item.path, files=item.files, **options)]
         return [predictor.predict_volume(item.path, **options)]
-    except ConfigError:  # an option, which no other file would have otherwise
-        raise
     except BrainMTLError as error:
+        if item.kind == IMAGE:  # of the options: what is wrong with a picture is its own result
+            raise
         return [Failure(item.name, error)]
     except Exception as error:  # whatever a file can provoke: the others are still to come
         if len(group) > 1:
