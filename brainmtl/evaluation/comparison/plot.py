@@ -156,9 +156,8 @@ def _label(
     ax.set_title("\n".join(shown), fontsize=10, fontweight="bold")
     for axis, source, figure in ((ax.xaxis, horizontal, BALANCED), (ax.yaxis, vertical, DICE)):
         if source is None:
-            short = (
-                len(names) * max(map(len, names)) <= SHORT_NAME
-            )  # else the legend has them alone
+            # Where they would lie on each other, the legend has them alone.
+            short = len(names) * max(map(len, names)) <= SHORT_NAME
             axis.set_ticks(range(len(names)), names if short else [""] * len(names))
         else:
             axis.set_label_text(f"{LABELS[figure]}, {title(source)}")
