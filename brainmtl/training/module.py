@@ -26,10 +26,6 @@ from brainmtl.training.team import all_agree
 
 Batch = dict[str, Any]
 
-# The losses by source are for the curves alone, and taken again from the rows of each source: in every batch they
-# would cost 3 % of a step, with loss=boundary half of one. Odd, so that batches that alternate take turns.
-SOURCE_LOSS_EVERY = 5
-
 
 class NonFiniteLossError(BrainMTLError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
@@ -108,7 +104,8 @@ class MultiTaskModule(pl.LightningModule):
         """Loss of a batch; raises :class:`NonFiniteLossError`."""
         with bottleneck_of(self.model.encoder) as bottleneck:
             output = self(batch["images"])
-        parts = self.balance.weigh(self.loss(output, batch))
+        found = self.loss(output, batch)
+        parts = self.balance.weigh(found)
         others = self._against_source(bottleneck[0], batch["sources"])
         loss = parts.total + others[0] if others else parts.total
         if not all_agree(bool(torch.isfinite(loss))):
@@ -121,8 +118,7 @@ class MultiTaskModule(pl.LightningModule):
             )
         self._log_epoch("train/loss", parts.total, len(batch["images"]), prog_bar=True)
         self._log_tasks("train", parts)
-        if batch_idx < 2 or batch_idx % SOURCE_LOSS_EVERY == 0:  # both kinds of a short epoch too
-            self._log_by_source("train", output, batch)
+        self._log_by_source("train", output, batch, found)
         for task, weight in self.balance.weights().items():
             self._log_epoch(f"balance/{task}", weight, len(batch["images"]))
         self.pending = self._step(parts, others)
@@ -221,8 +217,14 @@ class MultiTaskModule(pl.LightningModule):
                 self._log_epoch(f"{split}/loss_{task}{ending}", value, count)
 
     @torch.no_grad()
-    def _log_by_source(self, split: str, output: MultiTaskOutput, batch: Batch) -> None:
+    def _log_by_source(
+        self, split: str, output: MultiTaskOutput, batch: Batch, whole: LossParts | None = None
+    ) -> None:
+        """``whole``: the losses of the batch, where they are known; all that a single source needs."""
         sources = batch["sources"]
+        if len(set(sources)) == 1:
+            self._log_tasks(split, whole or self.loss(output, batch), f"/{sources[0]}")
+            return
         for source in dict.fromkeys(sources):
             rows = torch.tensor([name == source for name in sources], device=batch["images"].device)
             parts = self.loss(_rows(output, rows), _batch_rows(batch, rows))

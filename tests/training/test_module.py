@@ -127,18 +127,22 @@ def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
     assert rates["head"] == pytest.approx(2 * rates["encoder"])
 
 
-def test_an_alternating_epoch_has_curves_of_both_sources(
+def test_a_batch_of_one_source_is_not_taken_apart(
     phantom_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The losses by source are taken in a few batches of an epoch, which alternate as all do."""
+    """Its loss is the source's; in mixed batches the rows of each source have their own."""
     taken = count_calls(monkeypatch, "brainmtl.training.module._rows")
-    batches = ("trainer.limit_train_batches=9", "trainer.limit_val_batches=1")
-    words = ("stage=joint", "loader=alternating", *batches)
-    (result,) = train(train_options(phantom_dir, tmp_path, *words))
-    (entry,) = json.loads((result.directory / "stage.json").read_text())["history"]
-    losses = {"train/loss_seg/phantom_brats", "train/loss_cls/phantom_brats"}
-    assert losses | {"train/loss_cls/phantom_kaggle"} <= set(entry)
-    assert len(taken) == 3 + 2  # batches 0, 1 and 5 of nine, and both of validation
+    batches = ("trainer.limit_train_batches=4", "trainer.limit_val_batches=1", "stage=joint")
+    losses = {f"train/loss_{t}/phantom_brats" for t in ("seg", "cls")}
+    for loader, count in (("alternating", 0), ("mixed", 8)):
+        words = (*batches, f"loader={loader}")
+        (result,) = train(train_options(phantom_dir, tmp_path / loader, *words))
+        (entry,) = json.loads((result.directory / "stage.json").read_text())["history"]
+        assert losses | {"train/loss_cls/phantom_kaggle"} <= set(entry)
+        if loader == "alternating":  # all masks are of one source
+            assert entry["train/loss_seg/phantom_brats"] == entry["train/loss_seg"]
+        assert len(taken) == count
+        taken.clear()
 
 
 def test_panel_is_a_picture_of_both_sources(observed: StageResult) -> None:
