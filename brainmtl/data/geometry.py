@@ -67,10 +67,6 @@ class VolumeGeometry:
         affine = np.asarray(affine, dtype=float)
         check_affine(affine)
         found = nib.orientations.io_orientation(affine)
-        if np.isnan(found).any():
-            raise DataError(
-                f"affine {affine.tolist()} is singular: no orientation can be read from it"
-            )
         axes = nib.orientations.ornt_transform(
             found, nib.orientations.axcodes2ornt(("L", "P", "S"))
         )

@@ -79,10 +79,11 @@ def publish(
     bands: Sequence[Mapping[str, Any]] | None,
     figures: bool,
 ) -> None:
-    """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal."""
+    """Write tables, metrics, sections, report and model card; ``run.json`` last, as the seal.
+
+    Into a folder that :func:`unseal` has made ready.
+    """
     out_dir = out_dir.absolute()  # pictures are named absolutely, or relative to it
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / SEAL).unlink(missing_ok=True)
     if (out_dir / PENDING_MASKS).is_dir():
         shutil.rmtree(out_dir / MASKS, ignore_errors=True)
         (out_dir / PENDING_MASKS).rename(out_dir / MASKS)

@@ -13,7 +13,7 @@ from brainmtl.data.image_io import PICTURE_SUFFIXES
 from brainmtl.data.sources.kaggle import unique_ids
 from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
-from brainmtl.errors import BrainMTLError, DataError, check_count
+from brainmtl.errors import BrainMTLError, DataError
 from brainmtl.files import atomic_path
 from brainmtl.inference.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
@@ -136,13 +136,9 @@ def predict_items(
 
     The table is also written when the work is interrupted. What an item has of an earlier run is removed.
     ``options`` are ``seg_gate`` and ``cls_threshold`` of the predictor.
-
-    Raises:
-        ConfigError: ``batch_size`` is no whole number of at least 1.
     """
     from rich.progress import Progress
 
-    check_count("batch_size", batch_size)
     lines: list[dict[str, Any]] = []
     with Progress(disable=not progress) as bar:
         task = bar.add_task("predicting", total=len(items))

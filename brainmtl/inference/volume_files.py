@@ -92,6 +92,13 @@ def announced(start: bytes) -> Announced | None:
     return None
 
 
+def too_large(shape: tuple[int, ...], voxels: int = MAX_VOXELS) -> str | None:
+    """What a grid of ``shape`` has more of than is computed, in words; None where it is small enough."""
+    if math.prod(shape) <= voxels and max(shape) <= MAX_AXIS:
+        return None
+    return f"more than {voxels:,} or {MAX_AXIS} along an axis"
+
+
 def _check_header(path: Path) -> None:
     """Refuse by the first bytes alone: another format, sizes that no scan has, bombs."""
     packed = path.name.lower().endswith(".gz")
@@ -126,11 +133,8 @@ def _check_announced(path: Path, found: Announced, packed: bool) -> None:
         )
     if dtype.kind not in "uif":
         raise InputError("not_a_volume", f"{path} holds {dtype} and no grey values")
-    if math.prod(shape) > MAX_VOXELS or max(shape) > MAX_AXIS:
-        raise InputError(
-            "too_large",
-            f"{path} announces {shape} voxels, more than {MAX_VOXELS:,} or {MAX_AXIS} along an axis: crop it",
-        )
+    if excess := too_large(shape):
+        raise InputError("too_large", f"{path} announces {shape} voxels, {excess}: crop it")
     size = max(offset, 0) + math.prod(shape) * dtype.itemsize
     held = path.stat().st_size
     if packed and size > MAX_GZIP_RATIO * held:

@@ -16,9 +16,9 @@ from brainmtl.inference.volume_files import (
     GZIP_ERRORS,
     GZIP_MAGIC,
     HEADER_BYTES,
-    MAX_AXIS,
     MAX_GZIP_RATIO,
     announced,
+    too_large,
 )
 from brainmtl.serve.errors import ApiError
 
@@ -94,13 +94,12 @@ def _announced(start: bytes) -> tuple[int, int]:
     if min(shape, default=0) < 1 or not 0 <= offset <= MAX_OFFSET:
         what = f"shape {shape}, voxels from byte {offset}"
         raise _unusable("bad_header", f"The NIfTI header is invalid ({what}).")
-    if math.prod(shape) > MAX_VOXELS or max(shape) > MAX_AXIS:
+    if excess := too_large(shape, MAX_VOXELS):
         what = " x ".join(map(str, shape))
         raise ApiError(
             413,
             "too_large",
-            f"The header announces {what} voxels, more than {MAX_VOXELS:,} or {MAX_AXIS} along an axis: "
-            "crop the volume.",
+            f"The header announces {what} voxels, {excess}: crop the volume.",
         )
     return length, max(offset, length + 4) + math.prod(shape) * dtype.itemsize
 

@@ -45,8 +45,7 @@ def make_source(
     if adapter == "kaggle":
         from brainmtl.data.sources.kaggle import KaggleSource
 
-        labels = {"positive": tuple(name_list(positive)), "negative": tuple(name_list(negative))}
-        return KaggleSource(**labels, **common)
+        return KaggleSource(positive=positive, negative=negative, **common)
     if adapter == "table":
         from brainmtl.data.sources.table import TableSource
 

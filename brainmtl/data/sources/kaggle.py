@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brainmtl.data.image_io import PICTURE_SUFFIXES, read_image
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
+from brainmtl.data.selection import name_list
 from brainmtl.data.sources.walk import require_folder, walk_files
 from brainmtl.errors import ConfigError, DataError
 
@@ -69,9 +70,7 @@ class KaggleSource:
     def __post_init__(self) -> None:
         refuse_several_modalities(self.name, self.modalities)
         for key in ("positive", "negative"):
-            value = getattr(self, key)
-            value = (value,) if isinstance(value, str) else value
-            object.__setattr__(self, key, tuple(str(v) for v in value))
+            object.__setattr__(self, key, tuple(name_list(getattr(self, key))))
         both = _lower(self.positive) & _lower(self.negative)
         if both or not (self.positive or self.negative):
             raise ConfigError(

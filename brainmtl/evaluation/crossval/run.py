@@ -12,7 +12,7 @@ from brainmtl.errors import ConfigError
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.crossval.folds import FoldModel, find_folds, missing_folds
 from brainmtl.evaluation.crossval.merge import mean_tree, merge_lines
-from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, check_free, publish
+from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, check_free, publish, unseal
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.reuse import finished_evaluation
@@ -78,6 +78,7 @@ def cross_validate(
     check_free(out_dir)
     folders = [_evaluate_fold(model, data_dir, options) for model in models]
     runs = [json.loads((path / "run.json").read_text(encoding="utf-8")) for path in folders]
+    unseal(out_dir)
     evidence = _merge(models, folders)
     evidence.score(
         None, runs[0]["seg_threshold"], asked.min_false_positive_pixels, asked.resamples, asked.seed
