@@ -31,14 +31,13 @@ def check_start(options: Options, init_from: Path | None) -> None:
         if options[name]:
             raise ConfigError(f"{name}=... is for the command line of train.py alone")
     check_count("seed", options["seed"], 0)
-    model = options["model"]
     for name, only, what in (
         ("out_channels", 1, "one mask"),
         ("num_classes", 2, "no tumour and tumour"),
     ):
-        if model[name] != only:
+        if (asked := options["model"][name]) != only:
             raise ConfigError(
-                f"model.{name}={model[name]} cannot be trained: the losses know {what} ({only})"
+                f"model.{name}={asked} cannot be trained: the losses know {what} ({only})"
             )
     if len(options["combined_weights"]) != 2:
         raise ConfigError(

@@ -19,9 +19,8 @@ from brainmtl.errors import ConfigError
 from brainmtl.training.run_record import Options
 
 MULTIRUN_FLAGS = ("-m", "--multirun")
-_AS_IT_IS = re.compile(
-    r"[A-Za-z0-9_./:@%+-]+"
-)  # what neither Hydra nor a shell reads as more than text
+# What neither Hydra nor a shell reads as more than text.
+_AS_IT_IS = re.compile(r"[A-Za-z0-9_./:@%+-]+")
 
 
 @dataclass(frozen=True)

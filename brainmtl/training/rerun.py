@@ -85,11 +85,9 @@ def _repeat(run_dir: Path, on_top: Words) -> Words:
     now = comparable(compose_words(words)[0])
     found = differences(then, now)
     # The stages take their lengths from epochs.*: where those are said, what follows from them is not.
-    lengths = [
-        f"++{key}={literal(old)}" for key, (old, _) in found.items() if key.startswith("epochs.")
-    ]
+    said = {key: values for key, values in found.items() if key.startswith("epochs.")}
+    lengths = [f"++{key}={literal(old)}" for key, (old, _) in said.items()]
     now = comparable(compose_words([*words, *lengths])[0])
-    said = {key: found[key] for key in found if key.startswith("epochs.")}
     found = said | differences(then, now)
     # Other groups may have another choice by now, and take what that one has not; data has one shape.
     gone = [key for key in found if key.startswith("data.") and not _has(now, key)]
