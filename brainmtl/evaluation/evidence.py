@@ -16,7 +16,7 @@ from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.files import check_out_dir, write_json
 from brainmtl.inference.bands import check_bands, load_bands
 
-BASELINES = "baselines.csv"
+BASELINES, ROBUSTNESS = "baselines.csv", "robustness.csv"
 MASKS, PENDING_MASKS = "masks", ".masks"  # whole, and while the cases are still predicted
 SEAL = "run.json"  # written last
 Lines = list[dict[str, Any]]
@@ -28,7 +28,8 @@ class Evidence:
     """Lines of one model, or of all folds together, and the sections made of them.
 
     ``result`` is metrics.json; ``shortcuts`` and ``robustness`` are None where not asked for;
-    ``baseline_lines`` are the predictions of the shortcut section's baselines.
+    ``baseline_lines`` are the predictions of the shortcut section's baselines, ``robustness_lines``
+    what the model said of the images that the robustness section altered.
     """
 
     rows: Lines
@@ -37,6 +38,7 @@ class Evidence:
     shortcuts: dict[str, Any] | None = None
     robustness: dict[str, Any] | None = None
     baseline_lines: Lines = field(default_factory=list)
+    robustness_lines: Lines = field(default_factory=list)
     pictures: Pictures = field(default_factory=dict)
 
     def score(
@@ -91,6 +93,7 @@ def publish(
         (PREDICTIONS, evidence.rows),
         (CASES, evidence.cases),
         (BASELINES, evidence.baseline_lines),
+        (ROBUSTNESS, evidence.robustness_lines),
     ):
         if lines:
             write_lines(out_dir / name, lines)

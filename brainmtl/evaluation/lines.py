@@ -20,6 +20,7 @@ TEXT = {
     "distance_unit",
     "rule_unit",
     "baseline",
+    "condition",
 }
 Lines = list[dict[str, Any]]
 

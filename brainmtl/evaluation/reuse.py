@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.data.manifest import manifest_hash
+from brainmtl.evaluation.evidence import ROBUSTNESS
 from brainmtl.evaluation.options import EvaluationOptions
 
 EVERYTHING = {"sources": None, "fold": "auto"}
@@ -37,12 +38,15 @@ def finished_evaluation(
         return None
     run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     asked = EvaluationOptions(**options).record()
+    files = [f"{name}.json" for name in asked["sections"]]
+    if "robustness" in asked["sections"]:
+        files.append(ROBUSTNESS)  # what folds are merged from
     whole = (
         run["checkpoint_sha256"] == checkpoint_sha256
         and run["manifest_sha256"] == manifest_hash(data_dir)
         and run["split"] == split
         and _serves(run.get("options", {}), asked)
-        and all((folder / f"{name}.json").is_file() for name in asked["sections"])
+        and all((folder / name).is_file() for name in files)
     )
     return run if whole else None
 

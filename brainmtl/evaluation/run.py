@@ -194,7 +194,7 @@ def _add_sections(
     if "robustness" in asked.sections:
         from brainmtl.evaluation.robustness import robustness
 
-        evidence.robustness = robustness(
+        section = robustness(
             model,
             data_dir,
             subject.test,
@@ -205,3 +205,5 @@ def _add_sections(
             seed=asked.seed,
             **network,
         )
+        evidence.robustness_lines = section.pop("lines")
+        evidence.robustness = section

@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
 import torch
 from crossvalidated import QUICK, write_run
+from sklearn.metrics import balanced_accuracy_score
 from support import compose
 
 from brainmtl.data.manifest import read_manifest, source_hashes, write_manifest
@@ -22,7 +24,9 @@ from brainmtl.evaluation.crossval.repeats import summarise_repeats
 from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
+from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
+from brainmtl.files import sha256
 
 
 def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
@@ -63,6 +67,35 @@ def test_report_says_that_it_is_a_cross_validation_and_shows_cases(merged: dict[
     assert (merged["out_dir"] / "figures/cases_phantom_brats.png").is_file()
     section = json.loads((merged["out_dir"] / "shortcuts.json").read_text(encoding="utf-8"))
     assert section["baselines"]["sources"]["kaggle"]["n"] == 12
+
+
+def test_robustness_is_of_the_images_of_all_folds(folder: Path, model: Any, tmp_path: Path) -> None:
+    """A percentile or a balanced accuracy of all images is no mean of those of the folds."""
+    root = write_run(folder, tmp_path, model, (0, 1))
+    options = QUICK | {"sections": ("robustness",), "section_limit": 12}
+    out = cross_validate(root, partial=True, **options)["out_dir"]
+    found = json.loads((out / "robustness.json").read_text(encoding="utf-8"))["sources"]
+    for source, values in found.items():
+        lines = [
+            line
+            for fold in range(2)
+            for line in read_lines(root / f"{fold}/joint/evaluation_test/robustness.csv")
+            if line["source"] == source
+        ]
+        flipped = [line for line in lines if line["condition"] == "flip_left_right"]
+        change = values["metamorphic"]["flip_left_right"]["probability_change"]
+        assert change["p95"] == pytest.approx(np.percentile([x["change"] for x in flipped], 95))
+        dark = [line for line in lines if (line["condition"], line["level"]) == ("gamma_dark", 5)]
+        labels, calls = ([line[key] for line in dark] for key in ("cls", "call"))
+        assert values["corruptions"]["gamma_dark"][4]["balanced_accuracy"] == pytest.approx(
+            balanced_accuracy_score(labels, calls)
+        )
+        assert values["n_images"] == len(dark)
+    stage = root / "1/joint"
+    arguments = (stage / "evaluation_test", sha256(stage / "checkpoints/best.ckpt"), folder, "test")
+    assert finished_evaluation(*arguments, options) is not None
+    (stage / "evaluation_test/robustness.csv").unlink()  # as an older version left it
+    assert finished_evaluation(*arguments, options) is None
 
 
 def test_missing_folds_are_named(folder: Path, model: Any, tmp_path: Path) -> None:

@@ -12,10 +12,19 @@ from brainmtl.errors import ConfigError
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.crossval.folds import FoldModel, find_folds, missing_folds
 from brainmtl.evaluation.crossval.merge import mean_tree, merge_lines
-from brainmtl.evaluation.evidence import BASELINES, Evidence, Pictures, check_free, publish, unseal
+from brainmtl.evaluation.evidence import (
+    BASELINES,
+    ROBUSTNESS,
+    Evidence,
+    Pictures,
+    check_free,
+    publish,
+    unseal,
+)
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, read_lines
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.reuse import finished_evaluation
+from brainmtl.evaluation.robustness import robustness_section
 from brainmtl.evaluation.run import evaluate
 from brainmtl.evaluation.shortcuts import summarise_baselines
 from brainmtl.evaluation.shortcuts.association import label_source_association
@@ -31,9 +40,8 @@ log = logging.getLogger(__name__)
 PER_FOLD_NOTE = (
     "Cross-validation: every figure with cases is over out-of-fold predictions, each case predicted once "
     "by a model that saw neither its patient nor its duplicate group. The models differ between folds, so "
-    "ROC curves over all folds mix their scales; linear probe, background swap, heat and robustness are "
-    "means over folds (also percentiles; the largest and smallest values are those of any fold), and their "
-    "counts are sums over folds."
+    "ROC curves over all folds mix their scales; linear probe, background swap and heat are means over "
+    "folds, and their counts are sums over folds."
 )
 
 
@@ -105,10 +113,9 @@ def _evaluate_fold(model: FoldModel, data_dir: Path, options: dict[str, Any]) ->
 
 
 def _merge(models: Sequence[FoldModel], folders: Sequence[Path]) -> Evidence:
-    def lines(name: str, key: str) -> list[dict[str, Any]]:
+    def lines(name: str) -> list[tuple[int, list[dict[str, Any]]]]:
         present = [(m.fold, f / name) for m, f in zip(models, folders, strict=True)]
-        own = [(fold, read_lines(path)) for fold, path in present if path.is_file()]
-        return merge_lines(own, key)
+        return [(fold, read_lines(path)) for fold, path in present if path.is_file()]
 
     def section(name: str) -> dict[str, Any] | None:
         paths = [folder / f"{name}.json" for folder in folders]
@@ -116,15 +123,22 @@ def _merge(models: Sequence[FoldModel], folders: Sequence[Path]) -> Evidence:
             return None
         return mean_tree([json.loads(path.read_text(encoding="utf-8")) for path in paths])
 
-    evidence = Evidence(lines(PREDICTIONS, "image_id"), lines(CASES, "case_id"))
-    evidence.shortcuts, evidence.robustness = section("shortcuts"), section("robustness")
-    baselines = [
-        (m.fold, read_lines(f / BASELINES))
-        for m, f in zip(models, folders, strict=True)
-        if (f / BASELINES).is_file()
-    ]
-    evidence.baseline_lines = [line | {"fold": fold} for fold, own in baselines for line in own]
+    evidence = Evidence(
+        merge_lines(lines(PREDICTIONS), "image_id"), merge_lines(lines(CASES), "case_id")
+    )
+    evidence.shortcuts = section("shortcuts")
+    evidence.baseline_lines = _with_fold(lines(BASELINES))
+    altered, found = lines(ROBUSTNESS), section("robustness")
+    if found is not None and len(altered) == len(models):
+        # The other settings are those of each fold's operating point.
+        settings = {name: found["settings"][name] for name in ("limit", "seed")}
+        evidence.robustness_lines = _with_fold(altered)
+        evidence.robustness = robustness_section(evidence.robustness_lines, settings)
     return evidence
+
+
+def _with_fold(per_fold: Sequence[tuple[int, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    return [line | {"fold": fold} for fold, own in per_fold for line in own]
 
 
 def _renew_shortcuts(evidence: Evidence, run: dict[str, Any], data_dir: Path) -> None:

@@ -48,10 +48,11 @@ def robustness(
 
     Returns:
         ``{"settings", "corruptions": {name: {title, unit, parameters}}, "checks": {name: title},
-        "sources": {source: {synthetic, n_images, n_groups, clean, corruptions, metamorphic}}}`` in
-        plain JSON values. ``clean`` is what :func:`level_figures` returns, ``corruptions[name]`` a
+        "sources": {source: {synthetic, n_images, n_groups, clean, corruptions, metamorphic}},
+        "lines"}`` in plain JSON values. ``clean`` is what :func:`level_figures` returns, ``corruptions[name]`` a
         list of five of them (levels 1 to 5), ``metamorphic[check]`` what
-        :func:`~brainmtl.evaluation.robustness.metamorphic.summary` returns.
+        :func:`~brainmtl.evaluation.robustness.metamorphic.summary` returns; ``lines`` are those of
+        :func:`observe`, from which the rest can be made again over folds.
 
     Raises:
         ConfigError: an empty frame, or an option that cannot work.
@@ -69,13 +70,13 @@ def robustness(
         "threshold": float(threshold),
         "seg_threshold": float(seg_threshold),
     }
-    return robustness_section(lines, settings)
+    return robustness_section(lines, settings) | {"lines": lines}
 
 
 def robustness_section(
     lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What :func:`robustness` returns, from the lines of :func:`observe`.
+    """What :func:`robustness` returns beside the lines of :func:`observe`, from these.
 
     The lines may be those of several models, one per fold, each on images that it was not trained
     on: every line carries the call that its own model made.
