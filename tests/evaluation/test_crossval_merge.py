@@ -37,6 +37,11 @@ def test_numbers_are_averaged_and_counts_summed() -> None:
     assert (merged["level"], merged["name"], merged["odd"]) == (4, "x", 1.5)
 
 
+def test_a_rate_is_that_of_the_counts_beside_it() -> None:
+    hits = [{"rate": 0.5, "counts": [1, 2]}, {"rate": None, "counts": [0, 0]}]
+    assert mean_tree([*hits, {"rate": 1.0, "counts": [8, 8]}]) == {"rate": 0.9, "counts": [9, 10]}
+
+
 def test_what_a_fold_does_not_define_does_not_count() -> None:
     merged = mean_tree([{"auc": None, "b": [1.0, None]}, {"auc": 0.4, "b": [2.0, None]}])
     assert merged == {"auc": 0.4, "b": [1.5, None]}

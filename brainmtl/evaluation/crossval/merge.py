@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainmtl.errors import DataError
+from brainmtl.evaluation.metrics import ratio
 
 COUNT_KEYS = ("n", "counts")
 EXTREMES: dict[str, Callable[[Sequence[Any]], Any]] = {"max": max, "min": min}
@@ -36,8 +37,8 @@ def mean_tree(trees: Sequence[Any], key: str = "") -> Any:
     """The mean over folds of nested figures of one structure, for what has no lines to merge.
 
     Numbers are averaged over the folds that define them; counts (keys ``n``, ``n_...`` and ``counts``)
-    are summed; ``max`` and ``min`` are those of any fold; other values stand where all folds agree and are
-    None where they do not.
+    are summed, and a ``rate`` is that of the ``counts`` beside it; ``max`` and ``min`` are those of any
+    fold; other values stand where all folds agree and are None where they do not.
     """
     present = [tree for tree in trees if tree is not None]
     if not present:
@@ -45,7 +46,10 @@ def mean_tree(trees: Sequence[Any], key: str = "") -> Any:
     first = present[0]
     if all(isinstance(tree, dict) for tree in present):
         keys = dict.fromkeys(name for tree in present for name in tree)
-        return {name: mean_tree([tree.get(name) for tree in present], name) for name in keys}
+        merged = {name: mean_tree([tree.get(name) for tree in present], name) for name in keys}
+        if "rate" in merged and merged.get("counts"):
+            merged["rate"] = ratio(*merged["counts"])
+        return merged
     if all(isinstance(tree, list) for tree in present):
         if len({len(tree) for tree in present}) > 1:
             return None
