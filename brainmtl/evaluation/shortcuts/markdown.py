@@ -187,11 +187,11 @@ def _baselines(found: Values, name: Any) -> list[str]:
 def _background(found: Values, name: Any) -> list[str]:
     lines = ["### Does P(tumour) follow the brain or its surroundings?", ""]
     for source, rim in found["rims"].items():
-        kind = (
-            "no scalp and skull found, taken as skull-stripped"
-            if rim["stripped"]
-            else f"scalp and skull reach {percent(rim['depth'])} of the way to the head's centre"
-        )
+        kind = {
+            True: "no scalp and skull found, taken as skull-stripped",
+            False: f"scalp and skull reach {percent(rim['depth'])} of the way to the head's centre",
+            None: "scalp and skull found in some folds, taken as skull-stripped in the others",
+        }[rim["stripped"]]
         lines.append(
             f"- {name(source)}: {kind}; {percent(rim['background_share'])} of a picture is "
             f"background (n = {rim['n']})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 from pathlib import Path
@@ -186,6 +187,14 @@ def test_sections_of_folds_merge_into_one(
     text = section_markdown(merged, NAMES)
     assert "| Source, all images |" in text and "None" not in text
     assert len(section_figures(merged, NAMES, tmp_path)) == 2
+
+
+def test_folds_that_disagree_on_the_skull_have_no_mean_depth(section: dict[str, Any]) -> None:
+    bare = copy.deepcopy(section)
+    bare["background"]["rims"]["photos"] |= {"stripped": True, "depth": 0.0}
+    merged = mean_tree([section, bare]) | {"baselines": section["baselines"]}
+    text = section_markdown(merged, NAMES)
+    assert "- photos: scalp and skull found in some folds, taken as skull-stripped in the" in text
 
 
 def test_a_limit_too_small_is_refused(inputs: dict[str, Any]) -> None:
