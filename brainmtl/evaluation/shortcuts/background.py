@@ -44,7 +44,6 @@ def background_report(
     model: MultiTaskModel,
     data_dir: str | Path,
     test: pd.DataFrame,
-    rows: Sequence[Mapping[str, Any]],
     operating_point: Mapping[str, Any],
     *,
     limit: int,
@@ -53,8 +52,10 @@ def background_report(
 ) -> dict[str, Any]:
     """How far calibrated P(tumour) moves when the surroundings of the brain change.
 
+    Both times it is that of one pass: beside the mean over an image and its mirror image, which
+    test-time augmentation gives, P would move where nothing was changed.
+
     Args:
-        rows: lines of predictions.csv for ``test``, whose P and call count as the unchanged ones.
         operating_point: its ``temperature`` and ``threshold``.
         limit: images per source; half as many per ordered pair of sources.
 
@@ -66,15 +67,10 @@ def background_report(
     """
     images, chosen = _read(data_dir, at_most(test, limit), progress)
     rims = {source: find_rim(own) for source, own in images.items()}
-    said = {(row["source"], row["image_id"]): row for row in rows}
-    pictures = {
-        source: [
-            _picture(image, row, rims[source], said)
-            for image, row in zip(own, chosen[source], strict=True)
-        ]
-        for source, own in images.items()
-    }
     ask = Question(model, operating_point)
+    pictures = {
+        source: _pictures(ask, own, chosen[source], rims[source]) for source, own in images.items()
+    }
     return {
         "rims": {source: _describe(rims[source], images[source]) for source in images},
         "swaps": _swaps(ask, pictures, max(1, round(PAIR_SHARE * limit)), seed),
@@ -89,12 +85,16 @@ class Question:
     model: MultiTaskModel
     operating_point: Mapping[str, Any]
 
+    def answers(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated P (N,) of images (C, H, W), and whether each is called tumour, (N,) bool."""
+        found = calibrated_probabilities(self.model, images, self.operating_point)
+        return found, found >= self.operating_point["threshold"]
+
     def movement(
         self, pictures: Sequence[Picture], altered: Sequence[np.ndarray]
     ) -> dict[str, Any]:
         """Mean absolute and signed change of P, and flips of the call with their counts."""
-        after = calibrated_probabilities(self.model, altered, self.operating_point)
-        calls = after >= self.operating_point["threshold"]
+        after, calls = self.answers(altered)
         before = np.array([picture.probability for picture in pictures])
         called = np.array([picture.call for picture in pictures])
         change = after - before
@@ -126,18 +126,20 @@ def _read(
     return images, chosen
 
 
-def _picture(
-    image: np.ndarray, row: Any, rim: Rim, said: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> Picture:
-    line = said[str(row.source), str(row.image_id)]
-    return Picture(
-        image,
-        brain_region(image, rim),
-        str(row.group),
-        int(row.label),
-        float(line["calibrated"]),
-        bool(line["call"]),
-    )
+def _pictures(
+    ask: Question, images: Sequence[np.ndarray], rows: Sequence[Any], rim: Rim
+) -> list[Picture]:
+    return [
+        Picture(
+            image,
+            brain_region(image, rim),
+            str(row.group),
+            int(row.label),
+            float(probability),
+            bool(call),
+        )
+        for image, row, probability, call in zip(images, rows, *ask.answers(images), strict=True)
+    ]
 
 
 def _describe(rim: Rim, images: Sequence[np.ndarray]) -> dict[str, Any]:

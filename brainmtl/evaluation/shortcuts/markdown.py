@@ -51,8 +51,9 @@ SWAP = (
     "differs are scalp and skull, and the outline. Here the brain of a test image is put, at the "
     "donor's size, into the scalp, skull and background of an image without tumour of another source "
     "(skull-stripped sources have no scalp, only background). P is the calibrated probability of "
-    "tumour. The diagonal is the control: surroundings of another image of the same source move P "
-    "too, because the brain is resized and its edge redrawn. Only what goes beyond the control is due "
+    "tumour, before and after of one pass without test-time augmentation. The diagonal is the control: "
+    "surroundings of another image of the same source move P too, because the brain is resized and its "
+    "edge redrawn. Only what goes beyond the control is due "
     "to the source. The composites are no real images, and intensities are not normalised anew."
 )
 BLANKED = (

@@ -78,7 +78,7 @@ def shortcut_section(
         "probe": lambda: _probe(model, data_dir, train, test, limit, common),
         "baselines": baselines,
         "background": lambda: background_report(
-            model, data_dir, test, rows, run["operating_point"], seed=seed, **few
+            model, data_dir, test, run["operating_point"], seed=seed, **few
         ),
         "heat": lambda: heat_report(model, data_dir, test, rows, **few),
         "unseen": lambda: unseen_report(pd.concat([train, test]), result, run),

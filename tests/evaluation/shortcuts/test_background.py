@@ -28,7 +28,7 @@ def report(folder: Path, specs: dict[str, Spec], **options: Any) -> tuple[dict, 
     model = trained_model(folder, train)
     rows = predict(model, folder, test)
     options = {"limit": 20, "progress": False} | options
-    return background_report(model, folder, test, rows, POINT, **options), rows
+    return background_report(model, folder, test, POINT, **options), rows
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,8 @@ def test_same_seed_same_figures_and_plain_types(tmp_path: Path) -> None:
     specs = {"bare": Spec(10, 12, "blob"), "scalp": Spec(10, 12, "blob", scalp=True)}
     train, test = parts(write_folder(tmp_path, specs))
     model = trained_model(tmp_path, train, steps=5)
-    rows = predict(model, tmp_path, test)
     first, again, other = (
-        background_report(model, tmp_path, test, rows, POINT, limit=12, seed=s, progress=False)
+        background_report(model, tmp_path, test, POINT, limit=12, seed=s, progress=False)
         for s in (0, 0, 1)
     )
     assert first == again and first["swaps"] != other["swaps"]

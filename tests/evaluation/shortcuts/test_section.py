@@ -102,6 +102,15 @@ def test_source_without_training_images_is_left_out_with_a_reason(section: dict[
     assert section["background"]["swaps"]["new"]["scans"]["n"] > 0  # needs no training images
 
 
+def test_surroundings_are_judged_by_one_pass_before_and_after(
+    inputs: dict[str, Any], section: dict[str, Any]
+) -> None:
+    """P of predictions.csv may be the mean over an image and its mirror image."""
+    rows = [row | {"calibrated": 1 - row["calibrated"]} for row in inputs["rows"]]
+    found = shortcut_section(**inputs | {"rows": rows}, limit=30, progress=False)
+    assert found["background"] == section["background"]
+
+
 def test_lines_can_be_summarised_again(inputs: dict[str, Any], section: dict[str, Any]) -> None:
     assert section["baselines"] == summarise_baselines(section["baseline_lines"], inputs["rows"])
 
