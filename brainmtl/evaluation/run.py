@@ -152,7 +152,11 @@ def _run(
 ) -> dict[str, Any]:
     """run.json, but for the seconds."""
     remarks = selection.remarks(
-        subject.test, subject.meta, subject.split, same_data=subject.same_data
+        subject.test,
+        subject.meta,
+        subject.split,
+        subject.asked["fold"],
+        same_data=subject.same_data,
     )
     return {
         **subject.provenance(),

@@ -169,8 +169,19 @@ def check_samples(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> 
             )
 
 
-def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data: bool) -> list[str]:
-    """Sentences that a reader must know before the figures; they open the report."""
+def remarks(
+    frame: pd.DataFrame,
+    meta: dict[str, Any],
+    split: str,
+    fold: int | str | None,
+    *,
+    same_data: bool,
+) -> list[str]:
+    """Sentences that a reader must know before the figures; they open the report.
+
+    ``frame`` are the evaluated rows, with their ``role`` in the training; ``split`` and ``fold`` are what
+    was asked for.
+    """
     notes = []
     if not same_data:
         notes.append(
@@ -179,13 +190,20 @@ def remarks(frame: pd.DataFrame, meta: dict[str, Any], split: str, *, same_data:
         )
     present = frame.groupby(frame["source"].astype(str))["synthetic"].max()
     known = trained_sources(frame, meta) if same_data else []
-    names = ", ".join(display_name(name, bool(present[name])) for name in known)
-    if split in ("train", "all") and known:
+    rows = f"split={split}"
+    if fold != "auto":
+        rows += f" of fold={'null' if fold is None else fold}"
+    used = frame[frame["source"].isin(known)].groupby("role", observed=True)["source"].unique()
+    names = {
+        role: ", ".join(display_name(name, bool(present[name])) for name in sorted(map(str, own)))
+        for role, own in used.items()
+    }
+    if "train" in names:
         notes.append(
-            f"split={split} holds samples that the model was trained on ({names}): not a test."
+            f"{rows} holds samples that the model was trained on ({names['train']}): not a test."
         )
-    elif split == "val" and known:
-        notes.append(f"split=val chose the checkpoint: the figures of {names} are optimistic.")
+    elif "val" in names:
+        notes.append(f"{rows} chose the checkpoint: the figures of {names['val']} are optimistic.")
     notes += _untrained(meta)
     made_up = [display_name(name, True) for name, flag in present.items() if flag]
     if made_up:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.manifest import display_name, load_manifest
+from brainmtl.data.selection import assign_splits
 from brainmtl.evaluation import selection
 from brainmtl.files import sha256
 
@@ -22,8 +23,9 @@ class Subject:
     """What is evaluated on what.
 
     ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the sources asked
-    for, with the splits of ``fold``, and ``test`` those of ``split``. ``validation`` are those of the
-    sources of training, whichever are asked for: the operating point belongs to the checkpoint.
+    for, with the splits of ``fold``, and ``test`` those of ``split``; their ``role`` is the split in the
+    fold of training. ``validation`` are those of the sources of training by that role, whichever are
+    asked for: the operating point belongs to the checkpoint.
     ``same_data``: the folder holds what the model was trained on, as it was then. ``asked`` are
     ``sources`` and ``fold`` as they were given.
     """
@@ -80,8 +82,10 @@ def choose_subject(
     if not same_data:
         selection.check_unchanged(manifest.frame, data_dir, meta)
     asked = {"sources": None if sources is None else list(sources), "fold": fold}
+    trained_fold = selection.choose_fold("auto", meta, same_data=same_data)
     fold = selection.choose_fold(fold, meta, same_data=same_data)
     everything = selection.read_frame(data_dir, fold, manifest=manifest.frame)
+    everything = everything.assign(role=assign_splits(everything, trained_fold))
     frame = selection.rows_of_sources(everything, sources, data_dir)
     test = selection.select_rows(frame, split, data_dir)
     selection.check_samples(test, data_dir, meta)
@@ -98,5 +102,5 @@ def choose_subject(
         asked,
         frame,
         test,
-        validation=everything[(everything["split"] == "val") & trained],
+        validation=everything[(everything["role"] == "val") & trained],
     )

@@ -46,6 +46,23 @@ def test_a_source_that_was_not_trained_on(folder: Path, model: Any, tmp_path: Pa
     assert "(brats-like (synthetic))" in remark
 
 
+@pytest.mark.parametrize(
+    ("fold", "said"),
+    [(0, None), (1, "chose the checkpoint"), (2, "not a test"), (None, "not a test")],
+    ids=str,
+)
+def test_another_fold_than_that_of_training_is_no_test(
+    fold: int | None, said: str | None, folder: Path, model: Any, tmp_path: Path
+) -> None:
+    """And the operating point is fitted on the validation split of training all the same."""
+    path = checkpoint_of(folder, tmp_path, model, list(OWN))
+    own = evaluate(path, folder, **QUICK)["run"]
+    found = evaluate(path, folder, fold=fold, operating_point="fit", **QUICK)["run"]
+    told = [text for text in found["remarks"] if "not a test" in text or "chose" in text]
+    assert [said in text for text in told] == ([True] if said else [])
+    assert found["operating_point"] == own["operating_point"]
+
+
 def test_validation_is_optimistic_for_what_was_trained_on(
     folder: Path, model: Any, tmp_path: Path
 ) -> None:
