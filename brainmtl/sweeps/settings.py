@@ -114,8 +114,10 @@ def reasons(settings: Sequence[Setting], chosen: Setting | None) -> list[str]:
     assert second is not None
     other = second.score()
     gap = chosen.sign * (score["mean"] - other["mean"])
-    worse = "less" if chosen.sign > 0 else "more"
-    found.append(f"Next is {second.name} with {spread_text(other)}, {gap:.3f} {worse}.")
+    worse = f"{gap:.3f} {'less' if chosen.sign > 0 else 'more'}"
+    if round(score["mean"], 3) == round(other["mean"], 3):
+        worse = "the same to three decimals"  # of these the mean may even be the better one
+    found.append(f"Next is {second.name} with {spread_text(other)}, {worse}.")
     spreads = [value["sd"] for value in (score, other) if value["sd"] is not None]
     if len(spreads) < 2:
         found.append(

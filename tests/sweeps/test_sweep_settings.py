@@ -51,6 +51,8 @@ def test_the_smallest_mean_is_chosen_where_less_is_better() -> None:
 def test_equal_means_are_decided_by_the_smaller_sd() -> None:
     settings = _settings({"0.1": [0.70, 0.90], "1": [0.7999, 0.7997], "3": [0.5, 0.6]})
     assert choose(settings).name == "lambda_cls=1"
+    said = " ".join(reasons(settings, choose(settings)))
+    assert "0.800 ± 0.141 (n = 2), the same to three decimals." in said
 
 
 def test_a_setting_with_a_missing_run_is_not_chosen() -> None:
