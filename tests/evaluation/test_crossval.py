@@ -50,6 +50,17 @@ def test_each_fold_uses_the_operating_point_of_its_own_validation(merged: dict[s
         assert row["call"] == (row["calibrated"] >= point["threshold"])
 
 
+def test_a_threshold_that_all_folds_share_is_named(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    write_run(folder, tmp_path, model, (0, 1))
+    found = cross_validate(tmp_path, partial=True, cls_threshold=0.6, **QUICK)
+    assert found["metrics"]["kaggle"]["classification"]["threshold"] == 0.6
+    assert "P >= 0.6" in found["metrics"]["phantom_brats"]["patient"]["rule"]
+    text = (found["out_dir"] / "report.md").read_text(encoding="utf-8")
+    assert "An image is called tumour when the calibrated P is at least 0.6." in text
+
+
 def test_the_merged_dice_is_the_mean_over_all_patients(merged: dict[str, Any]) -> None:
     by_patient: dict[str, list[float]] = {}
     for case in read_lines(merged["out_dir"] / "cases.csv"):

@@ -88,8 +88,13 @@ def cross_validate(
     runs = [json.loads((path / "run.json").read_text(encoding="utf-8")) for path in folders]
     unseal(out_dir)
     evidence = _merge(models, folders)
+    thresholds = {run["operating_point"]["threshold"] for run in runs}
     evidence.score(
-        None, runs[0]["seg_threshold"], asked.min_false_positive_pixels, asked.resamples, asked.seed
+        thresholds.pop() if len(thresholds) == 1 else None,
+        runs[0]["seg_threshold"],
+        asked.min_false_positive_pixels,
+        asked.resamples,
+        asked.seed,
     )
     run = _run(models, runs, missing)
     run["remarks"] += _never_tested(data_dir, run["display_names"])
