@@ -24,7 +24,7 @@ class EvaluationOptions:
     ``tta`` ({"mode"}), ``postprocess`` (fields of PostprocessOptions), ``seg_gate``, ``cls_threshold``
     and ``seg_threshold`` override the operating point where they are not None.
     ``bands`` are the report's confidence bands (None: conf/bands/default.yaml), ``section_limit``
-    images per source in the sections, ``resamples`` of the bootstrap, ``seed`` of both.
+    images per source under corruptions, ``resamples`` of the bootstrap, ``seed`` of both.
 
     Raises:
         ConfigError: a value that cannot work.
