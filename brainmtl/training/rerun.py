@@ -81,7 +81,8 @@ def _repeat(run_dir: Path, on_top: Words) -> Words:
     then = record["config"]
     # Defaults may have changed since: what the run had is said explicitly, unless it is overridden.
     # An option that did not exist then keeps its default.
-    free = {key_of(word) for word in on_top}
+    # A {...} changes what it names, and nothing else of its section.
+    free = {key_of(word) for word in on_top if not re.match(r"[^=]+=\s*\{", word)}
     now = comparable(compose_words(words)[0])
     found = differences(then, now)
     # The stages take their lengths from epochs.*: where those are said, what follows from them is not.

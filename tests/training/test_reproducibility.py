@@ -113,14 +113,14 @@ def test_stages_are_as_long_as_the_epochs_on_top_say(
 ) -> None:
     """Of a run whose epochs were the defaults of then."""
     record = _record(run)
-    record["config"]["epochs"]["joint"] = 12
+    record["config"]["epochs"] |= {"joint": 12, "heads": 9}
     record["config"]["stage"] |= {"max_epochs": 12, "patience": 12}
     kept = [word for word in record["overrides"] if not word.startswith("epochs")]
     copy = _copy(run, tmp_path / "run", config=record["config"], overrides=kept)
     options = compose_words(expand([f"from_run={copy}", *words]))[0]
     assert options["stage"]["max_epochs"] == epochs
     assert options["stage"]["patience"] == options["epochs"]["joint"]
-    assert options["loss"]["lambda_cls"] == 0.7
+    assert (options["loss"]["lambda_cls"], options["epochs"]["heads"]) == (0.7, 9)
     changed = differences(record["config"], comparable(options))
     assert {key.split(".")[0] for key in changed} <= {"epochs", "stage", "reuse_stages"}
     assert bool(changed.keys() - {"reuse_stages"}) == bool(words)
