@@ -34,6 +34,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def home_path(name: str, text: str | Path) -> Path:
+    """``text`` with a leading ``~`` or ``~user`` replaced by that home folder, as a shell does.
+
+    Raises:
+        ConfigError: there is no such home folder; it says which ``name`` (a variable or option) asks for it.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{name}={text}: there is no such home folder; give the whole path"
+        ) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` in one step."""
     with atomic_path(path) as temporary:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import BrainMTLError, DataError
-from brainmtl.files import sha256, write_json
+from brainmtl.files import home_path, sha256, write_json
 
 if TYPE_CHECKING:
     from brainmtl.inference.ood import OodDetector
@@ -149,7 +149,7 @@ def newest_model_folder(root: str | Path = MODELS_DIR) -> Path:
 def chosen_model_folder() -> Path:
     """The folder that the environment variable BRAINMTL_MODEL_DIR names, else the newest export."""
     named = os.environ.get(ENVIRONMENT)
-    return Path(named).expanduser() if named else newest_model_folder()
+    return home_path(ENVIRONMENT, named) if named else newest_model_folder()
 
 
 def _check_manifest(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import BrainMTLError, DataError
+from brainmtl.files import home_path
 from brainmtl.inference.model_folder import CONFIG, ENVIRONMENT, newest_model_folder
 from brainmtl.launcher.process import POLL_S, ChildProcess, end
 from brainmtl.launcher.screen import Screen
@@ -29,11 +30,11 @@ def find_model(model_dir: str | None, screen: Screen, stop: StopSignals) -> Path
     is trained on synthetic data, and said so.
 
     Raises:
-        BrainMTLError: the training or its export failed.
+        BrainMTLError: the named folder lies in no home folder; the training or its export failed.
         Stopped: by a signal, which ended the training too.
     """
     if named := model_dir or os.environ.get(ENVIRONMENT):
-        return Path(named).expanduser().resolve()
+        return home_path("model_dir" if model_dir else ENVIRONMENT, named).resolve()
     try:
         return newest_model_folder()
     except DataError:

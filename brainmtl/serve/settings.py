@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import ConfigError
+from brainmtl.files import home_path
 from brainmtl.inference.images import MAX_BATCH
 from brainmtl.inference.runtimes import PRECISIONS, RUNTIMES
 
@@ -60,12 +61,12 @@ class Settings:
         }
         model_dir = values.get("MODEL_DIR")
         return cls(
-            model_dir=Path(model_dir).expanduser() if model_dir else None,
+            model_dir=home_path("BRAINMTL_MODEL_DIR", model_dir) if model_dir else None,
             api_key=values.get("API_KEY"),
             max_body_mb=_number(values, "MAX_BODY_MB", float, 0.001, 4096, cls.max_body_mb),
             queue=_number(values, "QUEUE", int, 0, 10_000, cls.queue),
             max_batch=_number(values, "MAX_BATCH", int, 1, MAX_BATCH, cls.max_batch),
-            audit_log=Path(values.get("AUDIT_LOG", DEFAULT_AUDIT_LOG)).expanduser(),
+            audit_log=home_path("BRAINMTL_AUDIT_LOG", values.get("AUDIT_LOG", DEFAULT_AUDIT_LOG)),
             cors_origins=tuple(
                 _origin(o) for o in values.get("CORS_ORIGINS", "").split(",") if o.strip()
             ),

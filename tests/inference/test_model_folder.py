@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmtl.errors import DataError
+from brainmtl.errors import ConfigError, DataError
 from brainmtl.files import sha256
 from brainmtl.inference import model_folder
 from brainmtl.inference.model_folder import (
@@ -156,6 +156,11 @@ def test_the_environment_chooses(
     monkeypatch.setenv("HOME", os.fspath(folder.parent))
     monkeypatch.setenv("BRAINMTL_MODEL_DIR", f"~/{folder.name}")  # as no shell has expanded it
     assert model_folder.chosen_model_folder() == folder
+    monkeypatch.setenv("BRAINMTL_MODEL_DIR", "~nobody_there/model")
+    with pytest.raises(
+        ConfigError, match=r"BRAINMTL_MODEL_DIR=~nobody_there/model: .* home folder"
+    ):
+        model_folder.chosen_model_folder()
     monkeypatch.delenv("BRAINMTL_MODEL_DIR")
     monkeypatch.setattr(newest_model_folder, "__defaults__", (tmp_path / "nothing",))
     with pytest.raises(DataError, match="holds no model"):

@@ -62,6 +62,8 @@ def test_all_variables() -> None:
         ("THREADS", "0"),
         ("RUNTIME", "tensorrt"),
         ("PRECISION", "16"),
+        ("MODEL_DIR", "~nobody_there/model"),
+        ("AUDIT_LOG", "~nobody_there/audit.jsonl"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://a.example/"),
     ],
