@@ -50,9 +50,9 @@ class AuditLog:
         lines = "".join(json.dumps({"time": time, **e}, allow_nan=False) + "\n" for e in entries)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                _write_all(handle, lines.encode())
+                _write_all(handle, _after_a_torn_line(handle) + lines.encode())
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -63,6 +63,12 @@ class AuditLog:
                 f"The audit log cannot be written ({error.strerror}), and no decision is given out "
                 "without it. The operator of this server must make its place writable.",
             ) from error
+
+
+def _after_a_torn_line(handle: int) -> bytes:
+    """A line break where a full disk has kept the last line from its own, else nothing."""
+    size = os.fstat(handle).st_size
+    return b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from serving import audit_lines, ready_client, upload
 
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.serve.app import create_app
+from brainmtl.serve.audit import AuditLog
 from brainmtl.serve.settings import Settings
 
 PNG = {"Accept": "image/png"}
@@ -237,3 +239,13 @@ def test_no_decision_leaves_without_its_audit_line(model_folder: Path, tmp_path:
     with ready_client(create_app(settings)) as client:
         answer = post(client, encode(tiny.head((96, 80), 1).astype(np.uint8)))
     assert (answer.status_code, answer.json()["reason"]) == (503, "audit_log")
+
+
+def test_a_line_after_one_that_a_full_disk_cut_off_stands_alone(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.path.write_text('{"time": "2026-11-30T07:4')
+    for number in range(2):
+        log.finish(log.begin([{"number": number}]))
+    log.close()
+    _, *whole = log.path.read_text().splitlines()
+    assert [json.loads(line)["number"] for line in whole] == [0, 1]
