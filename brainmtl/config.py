@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -58,6 +59,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                     f"error: {CONF_DIR}/{config_name}.yaml is missing. conf/ is not part of a wheel: install "
                     "brainmtl from its repository with `pip install -e .` (or `make setup`)"
                 )
+            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any alphabet
+                sys.stdout.reconfigure(errors="backslashreplace")
             command = hydra.main(
                 version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
             )(task)

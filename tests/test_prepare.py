@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,3 +227,19 @@ def test_a_phantom_of_one_photograph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"phantom\.photos=1 .* give 0, or 2 or more"):
         prepare(compose("prepare", *arguments))
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_files_in_any_alphabet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by a terminal that has none of the letters; one name is not even UTF-8."""
+    raw = tmp_path / "raw"
+    save_heads(raw, 8)
+    for name in ("Bösé.png", os.fsdecode(b"M\xfcller.png")):
+        (raw / "yes" / name).write_bytes(b"none")
+        shutil.copy(next((raw / "no").iterdir()), raw / "no" / name)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    log = tmp_path / "log"
+    assert start(options("kaggle", raw, tmp_path / "out"), log).wait() == 0, log.read_text()
+    assert "2 files not used:" in log.read_text()
+    assert r"B\xf6s\xe9.png: not a readable picture" in log.read_text()
+    assert r"M\udcfcller.png: not a readable picture" in log.read_text()
+    assert len(read_manifest(tmp_path / "out")) == 10

@@ -95,4 +95,6 @@ def safe_id(text: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "case"
     if text.isascii():
         return plain
-    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    # Names from archives of other systems are not always UTF-8.
+    name = text.encode(errors="surrogateescape")
+    return f"{plain}-{hashlib.sha256(name).hexdigest()[:8]}"

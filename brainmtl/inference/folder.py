@@ -259,7 +259,7 @@ def write_predictions(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Write predictions.csv in one step; what is not defined is an empty cell."""
     with (
         atomic_path(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as stream,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
     ):
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()

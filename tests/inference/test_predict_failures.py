@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,12 @@ def test_places_that_cannot_be_written_are_one_line(
     assert done.returncode == 1 and blocked in done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.strip().splitlines()) == 1
     assert place.is_dir() or place.read_text() == "mine"
+
+
+def test_a_name_that_is_not_utf_8(tiny_dir: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    many(folder, 1)
+    (folder / "0000.png").rename(folder / os.fsdecode(b"M\xfcller.png"))
+    (line,) = predict(options(folder, out, tiny_dir))
+    assert line["status"] == "ok"
+    assert list(read_lines(out)) == [r"M\udcfcller.png"]
