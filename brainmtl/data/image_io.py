@@ -34,7 +34,7 @@ PICTURE_SUFFIXES = frozenset(
         ".j2k",
     ]
 )
-LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")  # always or perhaps: the header does not say
+LOSSY = ("JPEG", "MPO", "JPEG2000")  # always or perhaps: the header does not say
 # 40 megapixels: above any slice or scanned film, below what would fill a small machine's memory.
 MAX_PIXELS = 40_000_000
 
@@ -73,9 +73,9 @@ def read_channel(picture: Picture, channel: int) -> np.ndarray:
 def read_mask_image(picture: Picture) -> np.ndarray:
     """Read a mask as bool (H, W): everything above 0 belongs to it.
 
-    Lossy compression (JPEG, and what WebP, JPEG 2000 and TIFF may hold) blurs a mask's edge, so there the
-    cut is at 128, and a mask with no brighter pixel than that (a label map of 0 and 1, destroyed by the
-    compression) is refused unless it is all 0.
+    Lossy compression (JPEG, and what WebP, JPEG 2000 and TIFF may hold) blurs a mask's edge, so there
+    (in JPEG 2000 always, which does not say) the cut is at 128, and a mask with no brighter pixel than
+    that (a label map of 0 and 1, destroyed by the compression) is refused unless it is all 0.
     """
     values, lossy = decode(picture)
     luminance = luminance_of(values)
@@ -112,8 +112,7 @@ def decode(picture: Picture) -> tuple[np.ndarray, bool]:
             _check_header(image, name)
             image.load()
             values = pixels_of(image)
-            lossy = image.format in LOSSY or image.info.get("compression") == "jpeg"  # of TIFF
-            return np.ascontiguousarray(values), lossy
+            return np.ascontiguousarray(values), _lossy(image, picture)
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -125,6 +124,17 @@ def decode(picture: Picture) -> tuple[np.ndarray, bool]:
             f"{name}: not a readable picture ({type(error).__name__}: {error}). "
             f"Formats: {', '.join(FORMATS)}. Export or download it again."
         ) from error
+
+
+def _lossy(image: Image.Image, stream: BinaryIO) -> bool:
+    """Whether compression may have changed the pixels of ``image``, which ``stream`` holds."""
+    if image.format == "WEBP":
+        stream.seek(12)  # behind RIFF, size, WEBP: parts with a name and a size, padded to even
+        while (name := stream.read(4)) not in (b"VP8L", b"VP8 ", b""):
+            size = int.from_bytes(stream.read(4), "little")
+            stream.seek(size + size % 2, 1)
+        return name != b"VP8L"
+    return image.format in LOSSY or image.info.get("compression") == "jpeg"  # of TIFF
 
 
 def _check_header(image: Image.Image, name: str) -> None:

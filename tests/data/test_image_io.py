@@ -220,3 +220,12 @@ def test_masks_in_a_tiff_without_loss_are_exact(tmp_path: Path) -> None:
     for k, compression in enumerate((None, "tiff_lzw", "tiff_adobe_deflate", "packbits")):
         path = save(tmp_path / f"{k}.tif", (GREY > 200).astype(np.uint8), compression=compression)
         np.testing.assert_array_equal(read_mask_image(path), GREY > 200)
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0II*\0\x08\0\0\0\0\0"])
+def test_masks_in_a_webp_without_loss_are_exact(tmp_path: Path, exif: bytes) -> None:
+    """Maps of 0, 1 and 2 were refused, and the labels below 128 of brighter ones lost."""
+    labels = GREY // 86
+    for scale in (1, 100):
+        path = save(tmp_path / "a.webp", labels * np.uint8(scale), lossless=True, exif=exif)
+        np.testing.assert_array_equal(read_mask_image(path), labels > 0)
