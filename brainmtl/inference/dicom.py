@@ -51,8 +51,8 @@ def read_series(
 
     Raises:
         InputError: with ``reason`` not_found, not_dicom (also: no such series), several_series (the
-            message names them), too_large, not_a_volume (other geometry per slice, uneven spacing), format_not_allowed
-            (multi-frame, colour, a compression without decoder), truncated or not_finite.
+            message names them), unreadable, too_large, not_a_volume (other geometry per slice, uneven
+            spacing), format_not_allowed (multi-frame, colour, a compression without decoder), truncated or not_finite.
         ConfigError: pydicom is not installed.
     """
     slices = sorted_stack(folder, _one_series(folder, _headers(folder, files), series))
@@ -98,12 +98,14 @@ def _one_series(
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file carries the DICOM signature."""
+    """Whether the file carries the DICOM signature, or is locked: a slice that nobody misses is a hole."""
     try:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
+    except FileNotFoundError:  # a link to nothing
         return False
+    except OSError:  # read_series() says what is wrong
+        return True
 
 
 def _headers(folder: Path, files: Sequence[Path] | None) -> list[tuple[Path, Dataset]]:
@@ -122,6 +124,9 @@ def _headers(folder: Path, files: Sequence[Path] | None) -> list[tuple[Path, Dat
     for path in paths:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        except OSError as error:
+            what = f"{path} cannot be read ({error.strerror or error})"
+            raise InputError("unreadable", what) from error
         except Exception as error:
             raise InputError(
                 "truncated", f"{path} is damaged ({error}): export it again"

@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset
 from test_dicom import AFFINE, small, write_series
 
 from brainmtl.inference.dicom import read_series
+from brainmtl.inference.folder import find_items
 from brainmtl.inference.results import InputError
 from brainmtl.inference.volume_files import MAX_AXIS
 
@@ -105,3 +106,15 @@ def test_too_many_slices_are_refused_by_their_number(tmp_path: Path) -> None:
 def test_the_largest_plane_is_read(tmp_path: Path) -> None:
     voxels = np.ones((8, MAX_AXIS, 2), np.int16)
     assert read_series(write_series(tmp_path / "a", voxels, AFFINE)).array.shape == voxels.shape
+
+
+def test_a_slice_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """It can be opened, by everybody, and its first byte cannot be read: as one without permission."""
+    folder = write_series(tmp_path / "a", small(), AFFINE)
+    (folder / "IM0099").symlink_to("/proc/self/mem")
+    (folder / "gone").symlink_to("nowhere")
+    with pytest.raises(InputError, match="a/IM0099 cannot be read") as caught:
+        read_series(folder)
+    assert caught.value.reason == "unreadable"
+    (item,) = find_items(folder)[0]
+    assert folder / "IM0099" in item.files and folder / "gone" not in item.files
