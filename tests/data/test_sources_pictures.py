@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from raw_files import labels, save_nifti, save_picture, volume
 
 from brainmtl.data.sources import make_source
+from brainmtl.data.sources.walk import walk_files
 from brainmtl.errors import ConfigError, DataError
 
 CASE = "TCGA_CS_4941_19960909"
@@ -221,3 +224,20 @@ def test_table_files_that_are_no_table(tmp_path: Path) -> None:
     path.write_bytes(b"image\n\xff\xfe\n")
     with pytest.raises(DataError, match="UTF-8"):
         make_source("table").discover(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_named() -> None:
+    """Skipped, it would pass for one that was removed, and so would what was prepared of it."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:  # pytest's own lie where no other user may look
+        Path(name).chmod(0o755)
+        locked = Path(name) / "patient"
+        locked.mkdir(mode=0)
+        try:
+            if user == 0:  # who may list everything
+                os.seteuid(65534)
+            with pytest.raises(DataError, match="patient: this folder cannot be listed"):
+                list(walk_files(Path(name)))
+        finally:
+            os.seteuid(user)
+            locked.chmod(0o700)

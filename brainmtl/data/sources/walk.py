@@ -9,6 +9,8 @@ from pathlib import Path
 from brainmtl.errors import DataError
 from brainmtl.files import sha256
 
+NOT_RAW = ("__MACOSX", "lost+found")  # of archives, and of disks
+
 
 def require_folder(raw_dir: Path) -> Path:
     """``raw_dir`` if it is a folder; DataError otherwise."""
@@ -20,20 +22,30 @@ def require_folder(raw_dir: Path) -> Path:
     return raw_dir
 
 
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: this folder cannot be listed ({error.strerror}). Make it readable, or move "
+        "it out of the raw data."
+    ) from error
+
+
 def walk_files(raw_dir: Path) -> Iterator[Path]:
     """Every visible file at any depth below ``raw_dir``, sorted by folder and name.
 
     Names that begin with '.' are skipped (``._x.nii.gz`` is what macOS leaves in archives), and so
-    is ``__MACOSX``. Linked folders are followed, each real folder once.
+    are ``__MACOSX`` and ``lost+found``. Linked folders are followed, each real folder once.
+    DataError where a folder cannot be listed: what it holds would pass for removed.
     """
     seen: set[str] = set()
-    for folder, folders, names in os.walk(require_folder(raw_dir), followlinks=True):
+    for folder, folders, names in os.walk(
+        require_folder(raw_dir), onerror=_refuse, followlinks=True
+    ):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in NOT_RAW)
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
