@@ -89,9 +89,9 @@ class OperatingPoint:
             )
         if self.seg_gate > self.threshold:
             raise ConfigError(
-                f"seg_gate={self.seg_gate:g} lies above the threshold {self.threshold:g}: a picture "
-                f"of P between {self.threshold:g} and {self.seg_gate:g} could be labelled tumour "
-                f"without being segmented. Choose seg_gate <= {self.threshold:g}"
+                f"seg_gate={self.seg_gate} lies above the threshold {self.threshold}: a picture "
+                f"of P between {self.threshold} and {self.seg_gate} could be labelled tumour "
+                f"without being segmented. Choose seg_gate <= {self.threshold}"
             )
 
     @classmethod

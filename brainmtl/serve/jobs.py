@@ -264,7 +264,8 @@ def _all_rejected(task: Task, files: Sequence[bytes], refusal: ApiError) -> ApiE
 
 def _refusal(error: Exception, folder: str | None = None) -> ApiError:
     if not isinstance(error, InputError):
-        return ApiError(422, "invalid_parameter", str(error))
+        detail = str(error).replace("seg_gate", "seg_threshold")  # as the query calls it
+        return ApiError(422, "invalid_parameter", detail)
     # Neither places on this server nor addresses of objects are a client's business.
     detail = re.sub(r"<_io\.\w+ object[^>]*>", "the file", str(error))
     if folder is not None:

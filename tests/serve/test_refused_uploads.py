@@ -68,3 +68,13 @@ def test_a_volume_with_too_many_slices(client: TestClient) -> None:
     answer = client.post("/predict_volume", files=upload(gzip.compress(nifti(levels))))
     assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
     assert "16 x 16 x 1100" in answer.json()["detail"]
+
+
+def test_clashing_thresholds_are_told_by_the_names_and_digits_of_the_query(
+    client: TestClient, settings: Settings
+) -> None:
+    picture = upload(encode(np.zeros((96, 80), np.uint8)))
+    params = {"seg_threshold": 0.590094, "cls_threshold": 0.5900935655031387}
+    detail = client.post("/predict_multitask", files=picture, params=params).json()["detail"]
+    assert detail.startswith("seg_threshold=0.590094 lies above the threshold 0.5900935655031387:")
+    assert detail.endswith("Choose seg_threshold <= 0.5900935655031387")
