@@ -92,13 +92,24 @@ class Prediction:
 
 
 def choose_device(device: str = "auto") -> str:
-    """``auto`` -> ``cuda`` where there is one, else ``cpu``; any other name is passed through."""
+    """``auto`` -> ``cuda`` where there is one, else ``cpu``; any other name of torch's is passed through.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     import torch
 
+    device = str(device)  # Hydra reads 0 as a number
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: this torch sees no CUDA device, use device=cpu")
+    try:
+        torch.empty(0, device=device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"device={device}: this torch has no such device, use device=cpu or cuda"
+        ) from error
     return device
 
 
