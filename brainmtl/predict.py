@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.errors import DataError, check_count
+from brainmtl.errors import ConfigError, DataError, check_count
 
 
 def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -32,12 +32,15 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
     check_count("batch_size", options["batch_size"])
     items, ignored = find_items(Path(options["input"]), leave_out=out_dir)
     folder = options["model_dir"] or chosen_model_folder()
-    predictor = MultiTaskPredictor.from_folder(
-        folder,
-        device=options["device"],
-        precision=options["number_format"],
-        runtime=options["runtime"],
-    )
+    try:
+        predictor = MultiTaskPredictor.from_folder(
+            folder,
+            device=options["device"],
+            precision=str(options["number_format"]),  # Hydra reads 32 as a number
+            runtime=options["runtime"],
+        )
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("precision=", "number_format=")) from error
     chosen = {name: options[name] for name in ("seg_gate", "cls_threshold")}
     point = predictor.info.operating_point.with_options(
         seg_gate=chosen["seg_gate"], threshold=chosen["cls_threshold"]

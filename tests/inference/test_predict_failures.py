@@ -109,3 +109,26 @@ def test_a_name_that_is_not_utf_8(tiny_dir: Path, tmp_path: Path) -> None:
     (line,) = predict(options(folder, out, tiny_dir))
     assert line["status"] == "ok"
     assert list(read_lines(out)) == [r"M\udcfcller.png"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"number_format": "fp16"}, "number_format=fp16 is unknown: choose 32"),
+        ({"number_format": "bf16", "runtime": "onnx"}, "use number_format=32 or int8"),
+        ({"device": "tpu"}, "device=tpu: this torch has no such device"),
+        ({"device": 0}, "device=0: this torch has no such device"),
+    ],
+)
+def test_ways_of_computing_that_do_not_exist(
+    changes: dict[str, Any], told: str, tiny_dir: Path, tmp_path: Path
+) -> None:
+    many(tmp_path / "in", 1)
+    with pytest.raises(ConfigError, match=told):
+        predict(options(tmp_path / "in", tmp_path / "out", tiny_dir, **changes))
+
+
+def test_a_number_format_without_quotes(tiny_dir: Path, tmp_path: Path) -> None:
+    many(tmp_path / "in", 1)
+    (line,) = predict(options(tmp_path / "in", tmp_path / "out", tiny_dir, number_format=32))
+    assert line["status"] == "ok"
