@@ -34,8 +34,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
 
     A :class:`BrainMTLError`, or an OSError such as a full disk or a file where a folder should be, is
     printed as one line and ends the command with exit status 1; within a multirun it is left to Hydra,
-    which reports the job that failed. Where Hydra refuses an option, the
-    ones that it may have meant are named.
+    which reports the job that failed. Ctrl-C ends it with a line and status 130. Where Hydra refuses an
+    option, the ones that it may have meant are named.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
@@ -66,6 +66,9 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             )(task)
             try:
                 return command()
+            except KeyboardInterrupt:
+                print("interrupted: give the same command again", file=sys.stderr)
+                sys.exit(130)
             except SystemExit as end:
                 if end.code and not composed:
                     for line in suggest(CONF_DIR, config_name, sys.argv[1:]):

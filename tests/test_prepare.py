@@ -43,14 +43,16 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def kill_when(process: subprocess.Popen[bytes], condition, log: Path) -> None:
-    """SIGKILL the command's whole process group as soon as ``condition()`` holds."""
+def kill_when(
+    process: subprocess.Popen[bytes], condition, log: Path, by: int = signal.SIGKILL
+) -> None:
+    """Send ``by`` to the command's whole process group as soon as ``condition()`` holds."""
     deadline = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, f"ended too early:\n{log.read_text()}"
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, by)
     process.wait()
 
 
@@ -88,6 +90,15 @@ def test_killed_run_leaves_no_half_file_and_goes_on(tmp_path: Path, raw: Path, c
     assert check_folder(out, workers=1, progress=False) == []
     assert not list(out.rglob(".tmp-*"))
     assert f"{CASES - done} prepared, {done} reused" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path, raw: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    process = start(options("brats", raw, out), log)
+    kill_when(process, lambda: any(out.glob("brats/cases/*.json")), log, signal.SIGINT)
+    assert process.returncode == 130 and "Traceback" not in log.read_text()
+    assert "interrupted: give the same command again" in log.read_text()
+    assert_no_half_file(out)
 
 
 def test_run_killed_with_other_options_is_undone_by_the_old_ones(tmp_path: Path, raw: Path) -> None:
