@@ -236,6 +236,8 @@ def test_patient_of_a_case() -> None:
         "BraTS2021_00000": "BraTS2021_00000",
         "BraTS-GLI-00005-100": "BraTS-GLI-00005",
         "BraTS-MEN-00004-000": "BraTS-MEN-00004",
+        "UPENN-GBM-00001_11": "UPENN-GBM-00001",
+        "UPENN-GBM-00001_21": "UPENN-GBM-00001",
         "BRATS_001": "BRATS_001",
     }
     assert {case: patient_group(case) for case in expected} == expected

@@ -31,7 +31,7 @@ _FILE = re.compile(
     re.I,
 )
 _MSD_FILE = re.compile(r"^(?P<case>BRATS_\d+)\.nii(\.gz)?$", re.I)
-_TIME_POINT = re.compile(r"^(BraTS-[A-Za-z]+-\d+)-\d{3}$", re.I)
+_TIME_POINT = re.compile(r"^(BraTS-[A-Z]+-\d+(?=-\d{3}$)|UPENN-GBM-\d+(?=_\d\d$))", re.I)
 _YEAR_PREFIX = re.compile(r"^BraTS1[789]_(?=\D|2013_)", re.I)
 
 
@@ -48,9 +48,9 @@ def canonical_modality(name: str) -> str:
 def patient_group(case_id: str) -> str:
     """The patient of a case.
 
-    ``BraTS-GLI-00001-000`` ends in a time point, which is dropped. The sets of 2017, 2018 and 2019
-    share patients under one name (``Brats17_CBICA_ABC_1``, ``Brats18_CBICA_ABC_1``), so the year is
-    dropped there. Other case ids name the patient as they are.
+    ``BraTS-GLI-00001-000`` and ``UPENN-GBM-00001_11`` end in a time point, which is dropped. The sets
+    of 2017, 2018 and 2019 share patients under one name (``Brats17_CBICA_ABC_1``,
+    ``Brats18_CBICA_ABC_1``), so the year is dropped there. Other case ids name the patient as they are.
     """
     if match := _TIME_POINT.match(case_id):
         return match[1]
