@@ -14,7 +14,8 @@ def find_foreground(image: np.ndarray) -> np.ndarray:
     The background is whatever the corners show: zero or not, dark or bright, and also zero amid
     z-scored values that are negative inside the brain. It is what can be reached from the border
     of each plane through values near the corners' median, as near as the noise of corners and borders
-    reaches; what it encloses belongs to the head, whatever its value. A picture inside a frame of another shade is searched again within the frame.
+    reaches; what it encloses belongs to the head, whatever its value. A picture or volume inside a frame of
+    another shade is searched again within the frame.
     Where that leaves less than 2 %, the corners were no background, and all of it is foreground.
 
     Raises:
@@ -24,9 +25,11 @@ def find_foreground(image: np.ndarray) -> np.ndarray:
         raise DataError("the image holds NaN or infinite values: repair or leave out the file")
     solid = _unlike_background(image)
     if image.ndim == 3:
+        for k in np.flatnonzero(solid.all(axis=(0, 1))):
+            solid[:, :, k] = np.ptp(image[:, :, k]) > 0  # a blank plane fills up the volume
         # (H, W, N) whose planes lie together in memory, since all that follows works on planes.
         planes = np.stack([enclosed(solid[:, :, k]) for k in range(solid.shape[2])])
-        return np.moveaxis(planes, 0, -1)
+        return _inside_frame(image, np.moveaxis(planes, 0, -1))
     foreground = enclosed(solid)
     # Less than 2 % left means that the corners were not background at all.
     if _share(foreground) < 0.02:
@@ -35,17 +38,23 @@ def find_foreground(image: np.ndarray) -> np.ndarray:
 
 
 def _inside_frame(image: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Search again within ``foreground`` (H, W) where it is a rectangle: a mat around a photograph."""
-    r0, r1, c0, c1 = bounding_box(foreground)
+    """Search again within ``foreground`` (H, W) or (H, W, N) where it is a rectangle, the same in each plane
+    that has any: a mat around a photograph, or zeros that fill up a volume whose air is not zero."""
+    if not foreground.any():
+        return foreground
+    planes = np.atleast_3d(foreground)
+    r0, r1, c0, c1 = bounding_box(planes.any(axis=2))
     inset = max(2, min(r1 - r0, c1 - c0) // 50)  # the frame's own line, blurred by JPEG
     r0, r1, c0, c1 = r0 + inset, r1 - inset, c0 + inset, c1 - inset
-    if foreground.all() or min(r1 - r0, c1 - c0) < 32 or _share(foreground[r0:r1, c0:c1]) < 0.97:
+    if foreground.all() or min(r1 - r0, c1 - c0) < 32:
+        return foreground
+    if _share(planes[r0:r1, c0:c1, planes.any(axis=(0, 1))]) < 0.97:
         return foreground
     try:
         inner = find_foreground(image[r0:r1, c0:c1])
     except DataError:  # a blank rectangle: keep what was found
         return foreground
-    if not 0.15 < _share(inner) < 0.90:
+    if not 0.15 < _share(np.atleast_3d(inner).any(axis=2)) < 0.90:
         return foreground
     result = np.zeros_like(foreground)
     result[r0:r1, c0:c1] = inner
