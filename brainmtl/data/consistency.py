@@ -26,6 +26,8 @@ def check_columns(frame: pd.DataFrame) -> list[Finding]:
     """Rows of the manifest whose columns contradict each other."""
     has_mask, pixels, label = frame["has_mask"] == 1, frame["tumour_pixels"], frame["label"]
     path = frame["source"].astype(str) + "/" + frame["split"].astype(str) + "/" + frame["image_id"]
+    pictures = frame[(frame["kind"] == "image") & (label >= 0)]
+    answers = pictures["label"].groupby(pictures["raw_sha256"].astype(str)).transform("nunique")
     broken = {
         "split is none of train, val, test": ~frame["split"].isin(SPLITS),
         "path is not <source>/<split>/<image_id>.npz": frame["path"] != path + ".npz",
@@ -36,6 +38,9 @@ def check_columns(frame: pd.DataFrame) -> list[Finding]:
         "tumour_pixels contradicts has_mask": has_mask != (pixels >= 0),
         "label 0 with tumour in its mask": has_mask & (label == 0) & (pixels > 0),
         "label is not 0 and its mask is empty": has_mask & (label != 0) & (pixels == 0),
+        "the same picture (raw_sha256) is labelled 0 in one file and 1 in another": frame.index.isin(
+            answers.index[answers > 1]
+        ),
         "an image without duplicate_hash": (frame["kind"] == "image")
         & (frame["duplicate_hash"] == ""),
     }

@@ -95,6 +95,18 @@ def test_raw_file_under_two_names(folder: Path) -> None:
     assert any("leak: raw file" in p for p in all_problems(folder))
 
 
+def test_a_picture_in_both_label_folders(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    save_heads(raw, 6)
+    shutil.copy(raw / "yes" / "h1.png", raw / "no" / "other.png")
+    shutil.copy(raw / "yes" / "h3.png", raw / "yes" / "again.png")
+    split = SplitOptions("all_train")
+    process_dataset(make_source("kaggle"), raw, out, split=split, workers=1, progress=False)
+    found = findings(out)
+    assert set(found) == {PICTURE, "kaggle/train/no_other.npz"}
+    assert all("(raw_sha256) is labelled 0 in one file and 1" in p for [p] in found.values())
+
+
 def test_near_duplicates_in_two_splits(folder: Path) -> None:
     """A copy of a training picture under another name, in its own group, in the test split."""
     frame = read_manifest(folder)
