@@ -44,12 +44,14 @@ class EpochHistory(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Complete the entry that the validation has begun."""
-        history = pl_module.history
+        history, found = pl_module.history, _logged(trainer)
         if not history or history[-1]["epoch"] != trainer.current_epoch:
             history.append({"epoch": trainer.current_epoch})  # an epoch without validation
+            # Lightning keeps the figures of the validation before, which are of other weights.
+            found = {name: value for name, value in found.items() if not name.startswith("val/")}
         rates = learning_rates_by_group(trainer.optimizers[0])
         figures = {
-            **_logged(trainer),
+            **found,
             **{f"lr/{name}": rate for name, rate in rates.items()},
             "seconds": time.perf_counter() - self._started,
             "train_seconds": self._train_seconds,

@@ -163,6 +163,8 @@ class MultiTaskModule(pl.LightningModule):
             self.log(f"val/{name}", value, prog_bar=f"val/{name}" == self.stage.monitor)
         if self.trainer.sanity_checking:
             return
+        if self.history and self.history[-1]["epoch"] == self.current_epoch:
+            self.history.pop()  # a validation within this epoch, whose weights no checkpoint holds
         self.history.append(
             {"epoch": self.current_epoch, **{f"val/{k}": v for k, v in means.items()}}
         )

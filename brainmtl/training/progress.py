@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from typing import Any
@@ -30,7 +31,9 @@ class StageProgressBar(RichProgressBar):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what the epoch brought."""
         super().on_train_epoch_end(trainer, pl_module)
-        shown = {k: float(v) for k, v in trainer.callback_metrics.items() if _is_headline(k)}
+        # Not Lightning's, which keeps the figures of an earlier validation.
+        found = pl_module.history[-1].items()
+        shown = {k: math.nan if v is None else v for k, v in found if _is_headline(k)}
         figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
         seconds = time.perf_counter() - self._started
         log.info(

@@ -225,6 +225,27 @@ def test_text_log_names_every_epoch(observed: StageResult) -> None:
     assert "val/combined" in text
 
 
+@pytest.mark.parametrize(
+    ("often", "validated"),
+    [("trainer.check_val_every_n_epoch=2", [1]), ("+trainer.val_check_interval=1", [0, 1, 2])],
+)
+def test_an_epoch_has_the_figures_of_its_own_last_validation(
+    phantom_dir: Path, tmp_path: Path, often: str, validated: list[int]
+) -> None:
+    """None where it was not validated, and one entry where it was validated after every batch."""
+    words = ("stage=seg_warmup", "epochs.seg_warmup=3", "callbacks=default", often)
+    (result,) = train(train_options(phantom_dir, tmp_path, *words))
+    log = (result.directory / "train.log").read_text(encoding="utf-8").splitlines()
+    said = ["val/seg_dice" in line for line in log if "seg_warmup epoch " in line]
+    assert [epoch for epoch, figure in enumerate(said) if figure] == validated
+    history = json.loads((result.directory / "stage.json").read_text())["history"]
+    assert [entry["epoch"] for entry in history] == [0, 1, 2]
+    for entry in history:
+        figures = {name for name in entry if name.startswith("val/")}
+        assert bool(figures) == (entry["epoch"] in validated), figures
+        assert entry["images"] == 24
+
+
 def test_non_finite_loss_stops_with_a_clear_message(phantom_dir: Path, tmp_path: Path) -> None:
     options = train_options(phantom_dir, tmp_path, "stage=joint")
     (stage,) = stage_configs(options["stage"], options["loader"])
