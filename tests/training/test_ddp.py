@@ -138,6 +138,16 @@ def test_alternating_shares_are_one_epoch(phantom_dir: Path, tmp_path: Path) -> 
     assert {n: two[n] for n in names} == pytest.approx({n: one[n] for n in names}, rel=1e-4)
 
 
+def test_dynamic_weights_follow_the_losses_of_all_shares(phantom_dir: Path, tmp_path: Path) -> None:
+    still = ("balance=dwa", "optimizer.lr_scale=1e-12", "ema_decay=0", "epochs.joint=3")
+    _, two = run(phantom_dir, tmp_path / "two", *still, *TWO, "trainer.limit_train_batches=2")
+    _, one = run(phantom_dir, tmp_path / "one", *still, *ONE, "trainer.limit_train_batches=4")
+    assert abs(one[2]["balance/seg"] - 1) > 1e-3
+    for ours, theirs in zip(two, one, strict=True):
+        for name in ("balance/seg", "balance/cls"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
+
+
 def test_an_error_ends_all_processes(phantom_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match="the loss became"):
         run(phantom_dir, tmp_path / "run", *TWO, "optimizer.lr_scale=1e30", "ema_decay=0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from brainmtl.errors import ConfigError
@@ -14,8 +15,9 @@ class DynamicWeightAverage(Balance):
     """L = sum over the K tasks of w L_task, w larger where a loss falls more slowly.
 
     w_k(t) = K exp(r_k / T) / sum_i exp(r_i / T), r_k = L_k(t - 1) / L_k(t - 2), where L_k(t) is the
-    mean of the task's loss over the annotated samples of epoch t and T is ``temperature``. In the
-    first two epochs, and for a task that one of the two last epochs had no sample of, r_k is 1.
+    mean of the task's loss over the annotated samples of epoch t, of all processes together, and T is
+    ``temperature``. In the first two epochs, and for a task that one of the two last epochs had no
+    sample of, r_k is 1.
     """
 
     def __init__(self, temperature: float = 2.0) -> None:
@@ -49,10 +51,16 @@ class DynamicWeightAverage(Balance):
     def weigh(self, parts: LossParts) -> LossParts:
         """The parts with the weighted total; adds their losses to the means of this epoch."""
         found = ((parts.seg, parts.seg_count), (parts.cls, parts.cls_count))
+        seen = torch.zeros_like(torch.stack([self.sums, self.counts]))
         for k, (value, count) in enumerate(found):
             if value is not None:
-                self.sums[k] += count * value.detach().double()
-                self.counts[k] += count
+                seen[0, k], seen[1, k] = count * value.detach().double(), count
+        if dist.is_initialized():
+            # In every step: what one process alone has added, the next forward pass would overwrite
+            # with the leader's buffers.
+            dist.all_reduce(seen)
+        self.sums += seen[0]
+        self.counts += seen[1]
         return parts._replace(total=weighted_total(parts, self.weights()))
 
     def weights(self) -> dict[str, Tensor]:
