@@ -74,6 +74,7 @@ class SweepEnd(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print what failed, how to run it again, and what comes next."""
         from brainmtl.sweeps.jobs import find_jobs
+        from brainmtl.training.command_line import word
 
         folder = Path(config.hydra.sweep.dir)
         jobs = find_jobs(folder)
@@ -81,9 +82,8 @@ class SweepEnd(Callback):
         print(f"{len(jobs) - len(lost)} of {len(jobs)} runs finished: {folder}")
         if len(lost) < len(jobs):
             folds = {name for job in jobs for name in job.values} == {"fold"}
-            print(
-                f"next: python -m brainmtl.{'crossval' if folds else 'sweep_report'} dir={folder}"
-            )
+            tool = "crossval" if folds else "sweep_report"
+            print(f"next: python -m brainmtl.{tool} {word('dir', folder)}")
         for job in lost:
             print(f"{job.state}: {job.directory.name} ({job.label}): {job.error}", file=sys.stderr)
             print(f"  again: {job.rerun()}", file=sys.stderr)

@@ -8,9 +8,10 @@ import shlex
 import shutil
 from pathlib import Path
 
-from sweeping import Sweep, run_train
+from sweeping import SMALL, Sweep, run_train
 
 from brainmtl.sweeps.jobs import find_jobs
+from brainmtl.training.command_line import option
 from brainmtl.training.status import read_status
 
 
@@ -77,3 +78,17 @@ def test_a_run_of_an_earlier_sweep_in_the_same_folder_is_not_taken_for_this_one(
     (tmp_path / "0").mkdir()
     (tmp_path / "0/status.json").write_text(json.dumps(status))
     assert find_jobs(tmp_path)[0].state == "missing"
+
+
+def test_what_comes_next_can_be_pasted_whatever_the_folder_is_called(
+    phantom_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my sweep (old)"
+    words = ("-m", *SMALL, "stage=joint", "seed=0", f"data_dir={phantom_dir}")
+    done = run_train(*words, option("hydra.sweep.dir", folder))
+    assert done.code == 0, done.err
+    (report,) = re.findall(r"next: python -m brainmtl.sweep_report (.*)", done.out)
+    assert shlex.split(report) == [option("dir", folder)]
+    summary = (folder / "0/summary.md").read_text(encoding="utf-8")
+    (evaluation,) = re.findall(r"`python evaluate.py (.*)`", summary)
+    assert shlex.split(evaluation) == [option("ckpt", folder / "0/joint/checkpoints/best.ckpt")]

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.markdown import markdown_table
+from brainmtl.training.command_line import word
 from brainmtl.training.records import FIGURES, Run, best_of, sources_of
 
 PARTS = ("encoder", "decoder", "head")
@@ -98,7 +99,7 @@ def _figures(run: Run) -> list[str]:
         "## Validation figures",
         "",
         *_table(("Stage", "Source", *FIGURES.values()), rows, text=(0, 1)),
-        f"{NOTE}`python evaluate.py ckpt={last}`",
+        f"{NOTE}`python evaluate.py {word('ckpt', last)}`",
         "",
     ]
 
