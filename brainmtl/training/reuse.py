@@ -19,6 +19,7 @@ from brainmtl.training.checkpoint_io import BEST, LAST
 from brainmtl.training.locks import held
 from brainmtl.training.records import RECORD
 from brainmtl.training.resume import is_whole
+from brainmtl.training.run_record import changed_surroundings, find_record, show
 from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import StageConfig
 
@@ -49,6 +50,13 @@ def reused_stage(
     if origin != directory:
         _take(origin, directory, values | {"reused_from": str(origin)})
     log.info("stage %s: same config and data as %s, reused", stage.name, origin)
+    record = find_record(origin.parent)
+    if record is not None and (changed := changed_surroundings(record)):
+        log.warning(
+            "stage %s was trained in other surroundings (%s): reuse_stages=false trains it anew",
+            stage.name,
+            show(changed),
+        )
     return _result(stage, directory, values, str(origin))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,21 @@ def test_sweep_over_lambda_trains_one_task_stages_once(
     assert again[0].best.is_relative_to(run_dir)
     assert _weights(again[1]).keys() == _weights(run[1]).keys()
     assert not _moved(_weights(again[1]), _weights(run[1]))
+
+
+def test_a_stage_of_other_packages_is_reused_with_a_warning(
+    phantom_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = [train_options(phantom_dir, tmp_path / k, "stage=seg_warmup") for k in "abc"]
+    train(options[0])
+    assert train(options[1])[0].reused_from
+    assert "other surroundings" not in caplog.text
+    path = tmp_path / "a/run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["attempts"][-1]["versions"]["torch"] = "1.0.0"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert train(options[2])[0].reused_from
+    assert f"other surroundings (torch: 1.0.0 -> {version('torch')})" in caplog.text
 
 
 def test_same_seed_same_weights_other_seed_other_weights(
