@@ -18,6 +18,7 @@ SIZE = (12.5, 7.0)  # inches
 GREY = "0.45"
 PARTS = {"encoder": COLOURS[2], "decoder": COLOURS[3], "head": COLOURS[4]}
 TRAIN, VALIDATION, RANKING = "--", "-", ":"
+LEVEL = 9  # points between the names of short stages
 NARROW = 0.3  # share of the epochs that a stage's name takes
 MARKERS = {TRAIN: "o", VALIDATION: "o", RANKING: "^"}  # where an epoch or two leave no line to tell
 # (title, [(name of a figure, line)]): one line per source.
@@ -105,7 +106,6 @@ def _curve(
 def _frame(ax: Axes, title: str, timeline: Mapping[str, Points]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_title(title, fontsize=10, fontweight="bold", pad=24)
     ax.grid(color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -113,15 +113,17 @@ def _frame(ax: Axes, title: str, timeline: Mapping[str, Points]) -> None:
     total = max(end for *_, end in spans)
     # Names of short stages would lie on each other: they begin where the stage does, one above the other.
     short = [stage for stage, start, end in spans if end - start + 1 < NARROW * total]
+    ax.set_title(title, fontsize=10, fontweight="bold", pad=6 + LEVEL * max(len(short), 2))
     for stage, start, end in spans:
         if start > 1:
             ax.axvline(start - 0.5, color="0.6", linewidth=0.9)
         level = len(short) - 1 - short.index(stage) if stage in short else 0
-        ax.text(
-            start - 0.5 if stage in short else (start + end) / 2,
-            1.015 + 0.05 * level,
+        ax.annotate(
             stage,
-            transform=ax.get_xaxis_transform(),
+            (start - 0.5 if stage in short else (start + end) / 2, 1),
+            xytext=(0, 3 + LEVEL * level),
+            xycoords=ax.get_xaxis_transform(),
+            textcoords="offset points",
             ha="left" if stage in short else "center",
             fontsize=7.5,
             color=GREY,
