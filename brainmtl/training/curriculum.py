@@ -11,6 +11,7 @@ from pathlib import Path
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import load_manifest
+from brainmtl.errors import ConfigError
 from brainmtl.training.checks import check_members, check_stage, check_start, warn_of_few_draws
 from brainmtl.training.reuse import (
     finished_stage,
@@ -20,6 +21,7 @@ from brainmtl.training.reuse import (
     stage_lock,
 )
 from brainmtl.training.run_record import (
+    RUN,
     Record,
     changed_surroundings,
     find_record,
@@ -71,6 +73,11 @@ def train(options: Options) -> list[StageResult]:
     if record is not None:
         remedy = "choose another folder (hydra.run.dir=...)"
         require_same(run_dir, record, options, remedy, manifest.sha256)
+    elif (run_dir / RUN).is_file():
+        raise ConfigError(
+            f"{run_dir} holds the {RUN} of another command, which would be lost: choose another folder "
+            "(hydra.run.dir=...)"
+        )
     keys = stage_keys(options, stages, init_from, manifest.sha256)
     if record is not None and (finished := _finished_run(run_dir, stages, keys)):
         return finished

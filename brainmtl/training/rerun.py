@@ -143,7 +143,8 @@ def _find_run(options: Options, target: Path, given: Path | None) -> Path:
         raise ConfigError(f"resume={given} holds no {RUN}: {_hint(given)}")
     folders = [given] if given else _candidates(target, RUN)
     records = {folder: find_record(folder) for folder in folders}
-    states = {folder: read_status(folder).get("state") for folder in records}
+    folders = [folder for folder in folders if records[folder]]  # without those of evaluations
+    states = {folder: read_status(folder).get("state") for folder in folders}
     if given is not None and states[given] == "running":
         raise ConfigError(f"resume={given}: this run is still going on in another process")
     open_runs = [f for f in folders if given or states[f] not in ("running", "finished")]
@@ -217,7 +218,8 @@ def _nothing(target: Path, folders: Sequence[Path], what: str) -> str:
 def _hint(folder: Path) -> str:
     if (folder / "multirun.yaml").is_file():
         return f"it is a sweep; give one of its runs, such as {folder / '0'}"
-    return "give the folder of a run, outputs/EXPERIMENT/DATE_TIME"
+    other = "the one there is of another command; " if (folder / RUN).is_file() else ""
+    return f"{other}give the folder of a run, outputs/EXPERIMENT/DATE_TIME"
 
 
 def _without(words: Words, key: str) -> Words:

@@ -84,9 +84,10 @@ def write_record(
 
 
 def find_record(run_dir: Path) -> Record | None:
-    """What ``run.json`` says; None where there is none."""
+    """What ``run.json`` says; None where there is none, or that of another command."""
     path = run_dir / RUN
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record if "config" in record else None
 
 
 def require_same(

@@ -50,6 +50,21 @@ def test_the_run_is_found(interrupted: Path, data_dir: Path, value: str) -> None
     assert not (interrupted.parent / "new").exists()
 
 
+def test_the_folder_of_an_evaluation_is_no_run(interrupted: Path, data_dir: Path) -> None:
+    """Not one to go on with or to repeat, nor in the way of the run beside it, nor overwritten."""
+    folder = interrupted.parent / "evaluated"
+    folder.mkdir()
+    (folder / "run.json").write_text('{"checkpoint": "best.ckpt"}', encoding="utf-8")
+    assert expand(_words(interrupted, data_dir, "resume=true"))[-1].endswith(f"'{interrupted}'")
+    other = r"evaluated holds no run\.json: the one there is of another command"
+    for word in (f"resume={folder}", f"from_run={folder}"):
+        with pytest.raises(ConfigError, match=other):
+            expand(_words(interrupted, data_dir, word))
+    done = train_py(*OPTIONS, f"data_dir={data_dir}", f"hydra.run.dir={folder}")
+    assert done.code == 1 and "holds the run.json of another command" in done.err
+    shutil.rmtree(folder)
+
+
 def test_another_configuration_is_shown_and_refused(interrupted: Path, data_dir: Path) -> None:
     changed = ("loss.lambda_cls=0.3", "augmentation=none", "resume=true")
     with pytest.raises(ConfigError) as refused:

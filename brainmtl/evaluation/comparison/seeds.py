@@ -58,7 +58,7 @@ def _record(evaluation: Evaluation) -> dict[str, Any] | None:
         places = sorted(path for path in evaluation.root.iterdir() if path.name.isdigit())
     for folder in places:
         record = find_record(folder)
-        if record is not None and "config" in record:  # not the one of an evaluation
+        if record is not None:
             return record
     return None
 
