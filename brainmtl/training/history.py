@@ -17,8 +17,8 @@ class EpochHistory(pl.Callback):
     """Completes the module's ``history``, which ends up in ``stage.json``, one entry per epoch.
 
     An entry holds ``epoch`` (from 0), every logged ``train/...`` and ``val/...`` figure,
-    ``lr/<group>`` of the epoch's last step, ``seconds`` (training and validation), ``train_seconds``
-    and ``images`` (training alone). A figure that is not finite is None.
+    ``lr/<group>`` at the end of the epoch, which the step after it takes, ``seconds`` (training and
+    validation), ``train_seconds`` and ``images`` (training alone). A figure that is not finite is None.
     """
 
     def __init__(self) -> None:
