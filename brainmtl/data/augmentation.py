@@ -50,6 +50,8 @@ class RandomAffine2d:
         rotate_degrees: rotation angle within +- this.
         scale: relative change of size within +- this, 0.1 for 0.9 to 1.1.
         shear: shear factor within +- this.
+        stretch: width against height within a factor of 1 + this, either way, at the same area: pictures
+            that were saved in a size of another aspect ratio (224x224, say).
         translate: shift within +- this share of the image size, along each axis.
     """
 
@@ -62,6 +64,7 @@ class RandomAffine2d:
         scale: float = 0.0,
         shear: float = 0.0,
         translate: float = 0.0,
+        stretch: float = 0.0,
     ) -> None:
         for name, value in (
             ("prob", prob),
@@ -71,10 +74,13 @@ class RandomAffine2d:
             check_chance(f"geometric.{name}", value)
         if not 0 <= scale < 1:
             raise ConfigError(f"augmentation.geometric.scale={scale} must lie in 0..1 (without 1)")
+        if not 0 <= stretch <= 1:
+            raise ConfigError(f"augmentation.geometric.stretch={stretch} must lie in 0..1")
         self.prob = prob
         self.flip_left_right, self.flip_up_down = flip_left_right, flip_up_down
         self.rotate_degrees, self.scale = rotate_degrees, scale
         self.shear, self.translate = shear, translate
+        self.stretch = stretch
 
     def draw(self, rng: np.random.Generator) -> AffineParameters | None:
         """Parameters of one map, None for the identity."""
@@ -85,6 +91,9 @@ class RandomAffine2d:
         # Rotation, times shear, over scale, times flip; by hand, for arrays of two take longer to make.
         x = (-1 if flip_x else 1) / (1 + zoom * self.scale)
         y = (-1 if flip_y else 1) / (1 + zoom * self.scale)
+        if self.stretch:
+            wider = (1 + self.stretch) ** (rng.uniform(-0.5, 0.5) * bool(move))
+            x, y = x / wider, y * wider
         # grid_sample's coordinates span 2 from border to border.
         matrix = np.array(
             [

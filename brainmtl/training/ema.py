@@ -32,8 +32,9 @@ class WeightEMA(WeightAveraging):
 
     d = min(decay, (1 + n) / (10 + n)) after n updates, so that a short stage is not held back by the
     weights that it started from (the warm-up of TensorFlow's ExponentialMovingAverage). With ``decay`` 1,
-    d = (1 + n) / (2 + n): the mean of the weights at the start and after every step, as in SWAD (Cha et
-    al. 2021), which averages densely for the sake of unseen domains.
+    d = (1 + n) / (2 + n): the mean of the weights after every step, as in SWAD (Cha et al. 2021), which
+    averages densely for the sake of unseen domains. In the place of the start torch's AveragedModel
+    takes the weights after the first step, which count twice.
     Validation runs on the average; a checkpoint's ``state_dict`` is the average too, and the trained
     weights stand beside it for resuming.
     """

@@ -116,6 +116,17 @@ def test_affine_against_scipy() -> None:
         assert moved[0].numpy()[inside] == pytest.approx(expected[inside], abs=1e-4)
 
 
+def test_stretch_changes_the_aspect_and_not_the_area() -> None:
+    affine = RandomAffine2d(flip_left_right=0.0, stretch=0.3)
+    drawn = [affine.draw(np.random.default_rng(seed)) for seed in range(200)]
+    matrices = np.array([one.matrix.numpy() for one in drawn if one is not None])
+    assert len(matrices) == 200 and np.count_nonzero(matrices) == 400  # its diagonal alone
+    wider = matrices[:, 1, 1] / matrices[:, 0, 0]
+    assert 1 / 1.3 <= wider.min() < 0.8 and 1.25 < wider.max() <= 1.3
+    assert np.median(wider) == pytest.approx(1, abs=0.03)
+    np.testing.assert_allclose(matrices[:, 0, 0] * matrices[:, 1, 1], 1, rtol=1e-6)
+
+
 def test_flips() -> None:
     given = sample()
     for axis, options in (
@@ -188,7 +199,9 @@ def test_a_transform_of_monai_itself() -> None:
     assert torch.equal(result == BACKGROUND_VALUE, given["image"] == BACKGROUND_VALUE)
 
 
-@pytest.mark.parametrize("options", [{"prob": 1.5}, {"flip_left_right": -0.1}, {"scale": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"prob": 1.5}, {"flip_left_right": -0.1}, {"scale": 1.0}, {"stretch": -0.1}]
+)
 def test_impossible_options(options: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         RandomAffine2d(**options)

@@ -53,10 +53,3 @@ def test_words_that_differ_are_left_out() -> None:
         "why": None,
         "ok": None,
     }
-
-
-def test_the_worst_of_all_folds_stays_the_worst() -> None:
-    spread = [{"mean": 0.1, "max": 0.2, "min": 0.0}, {"mean": 0.3, "max": 0.6, "min": 0.1}]
-    merged = mean_tree([{"dp": one} for one in spread])["dp"]
-    assert (merged["max"], merged["min"]) == (0.6, 0.0)
-    assert merged["mean"] == pytest.approx(0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from brainmtl.errors import DataError
 from brainmtl.evaluation.metrics import ratio
 
 COUNT_KEYS = ("n", "counts")
-EXTREMES: dict[str, Callable[[Sequence[Any]], Any]] = {"max": max, "min": min}
 
 
 def merge_lines(per_fold: Sequence[tuple[int, list[dict[str, Any]]]], key: str) -> list[dict]:
@@ -37,8 +36,8 @@ def mean_tree(trees: Sequence[Any], key: str = "") -> Any:
     """The mean over folds of nested figures of one structure, for what has no lines to merge.
 
     Numbers are averaged over the folds that define them; counts (keys ``n``, ``n_...`` and ``counts``)
-    are summed, and a ``rate`` is that of the ``counts`` beside it; ``max`` and ``min`` are those of any
-    fold; other values stand where all folds agree and are None where they do not.
+    are summed, and a ``rate`` is that of the ``counts`` beside it; other values stand where all folds
+    agree and are None where they do not.
     """
     present = [tree for tree in trees if tree is not None]
     if not present:
@@ -58,7 +57,5 @@ def mean_tree(trees: Sequence[Any], key: str = "") -> Any:
     if numbers:
         if key in COUNT_KEYS or key.startswith("n_"):
             return sum(present)
-        if key in EXTREMES:
-            return EXTREMES[key](present)
         return float(np.mean(present)) if any(tree != first for tree in present) else first
     return first if all(tree == first for tree in present) else None
