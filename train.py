@@ -11,14 +11,14 @@ from brainmtl.config import entry, plain
 from brainmtl.errors import BrainMTLError
 from brainmtl.sweeps.extras import require_extras
 from brainmtl.sweeps.failures import keep_going
-from brainmtl.training.rerun import expand
+from brainmtl.training.continuation.rerun import expand
 
 
 @entry("train")
 @keep_going
 def main(cfg: DictConfig) -> float | None:
     """Train; returns the best value of the last stage's monitor, for a sweeper to optimise."""
-    from brainmtl.training.command_line import word
+    from brainmtl.training.continuation.command_line import word
     from brainmtl.training.curriculum import train
 
     options = plain(cfg)

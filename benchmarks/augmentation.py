@@ -20,8 +20,8 @@ from hydra.utils import instantiate
 from monai.data import set_track_meta
 from omegaconf import OmegaConf
 
-from brainmtl.data.augmentation import RandomAffine2d
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.augmentation.compose import RandomAffine2d
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.models import create_multi_task_model
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -17,7 +17,7 @@ from brainmtl.config import PROJECT_ROOT
 from brainmtl.evaluation.predict import predict_maps
 from brainmtl.evaluation.run import predict_cases
 from brainmtl.evaluation.selection import read_frame
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.models import create_multi_task_model
 
 

@@ -18,10 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.foreground import find_foreground
-from brainmtl.data.preprocess import PreparedSlice, frame_volume, prepare_mask, preprocess_slice
+from brainmtl.data.preprocessing.foreground import find_foreground
+from brainmtl.data.preprocessing.preprocess import (
+    PreparedSlice,
+    frame_volume,
+    prepare_mask,
+    preprocess_slice,
+)
+from brainmtl.data.preprocessing.regions import bounding_box
 from brainmtl.data.records import CaseRef, Source
-from brainmtl.data.regions import bounding_box
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
 

@@ -73,7 +73,7 @@ def deflate_alone(samples: list[dict[str, np.ndarray]]) -> None:
 
 def time_preparing(source_name: str, raw_dir: Path, cases: int) -> None:
     """Print what reading, preparing and writing cost for each slice of some raw cases."""
-    from brainmtl.data import cases as steps
+    from brainmtl.data.preparation import cases as steps
     from brainmtl.data.sources import make_source
 
     source = make_source(source_name)

@@ -23,11 +23,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.speed.loading import data_module
 from brainmtl.config import compose
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.inference.network import autocast
 from brainmtl.models.multitask import PARTS, MultiTaskModel
 from brainmtl.training.ema import EmaUpdate, resolve_decay
-from brainmtl.training.scores import SourceScores
+from brainmtl.training.observers.scores import SourceScores
 
 OWN = {"seconds": "260", "rate": "1e-3"}
 LAYOUT = torch.channels_last

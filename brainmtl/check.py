@@ -21,8 +21,8 @@ def check(options: dict[str, Any]) -> dict[str, Any]:
     """
     from rich.console import Console
 
-    from brainmtl.data.integrity import check_folder
     from brainmtl.data.manifest import read_manifest
+    from brainmtl.data.preparation.integrity import check_folder
     from brainmtl.data.selection import resolve_sources
     from brainmtl.data.statistics import dataset_statistics
 

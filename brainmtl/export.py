@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.inference.export import export
+from brainmtl.exporting.export import export
 
 __all__ = ["export"]
 

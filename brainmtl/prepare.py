@@ -15,7 +15,7 @@ from brainmtl.errors import ConfigError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from brainmtl.data.process import ProcessReport
+    from brainmtl.data.preparation.process import ProcessReport
     from brainmtl.data.records import Source
 
 PHANTOM_PARTS = {"brats": "subjects", "kaggle": "photos"}  # and the option that says how many
@@ -24,9 +24,9 @@ EXECUTORS = ("local", "dask")
 
 def prepare(options: dict[str, Any]) -> list[ProcessReport]:
     """Prepare one source (``source=phantom``: make the raw data first, then prepare both parts)."""
-    from brainmtl.data.assembly import SplitOptions
-    from brainmtl.data.cases import CaseOptions
-    from brainmtl.data.process import process_dataset
+    from brainmtl.data.preparation.assembly import SplitOptions
+    from brainmtl.data.preparation.cases import CaseOptions
+    from brainmtl.data.preparation.process import process_dataset
     from brainmtl.data.selection import name_list
 
     if not isinstance(options["split"], dict):
@@ -71,7 +71,7 @@ def _client(executor: str, address: str | None, workers: int | None) -> Iterator
             f"workers={workers} cannot be had of address={address}: a running cluster has the "
             "workers that were started for it. Leave workers out"
         )
-    from brainmtl.data.cluster import open_client
+    from brainmtl.data.preparation.cluster import open_client
 
     with open_client(address, workers) as client:
         yield client
@@ -102,7 +102,7 @@ def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:
 
 def print_report(report: ProcessReport, out_dir: Path) -> None:
     """What was done, and every unusable file with its reason."""
-    from brainmtl.data.process import list_problems
+    from brainmtl.data.preparation.process import list_problems
 
     print(
         f"{report.source}: {report.samples} samples from {report.prepared + report.reused} cases "

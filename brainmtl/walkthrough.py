@@ -17,7 +17,7 @@ from typing import Any
 
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.errors import BrainMTLError
-from brainmtl.training.command_line import option, word
+from brainmtl.training.continuation.command_line import option, word
 
 STAGES = ("seg_warmup", "cls_head", "joint")
 # Held-out synthetic subjects, after the joint stage. Far below what the run reaches, far above

@@ -23,7 +23,7 @@ from benchmarks.speed.service import pretrained_predictor
 from benchmarks.speed.spans import REST, Recording, median_lines, median_stages, record
 from benchmarks.speed.step_profile import ORDER, kind_of
 from benchmarks.speed.timing import Row, Settings
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 
 QUICK = Settings(2, 2, 64, ("cpu",), None, True)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support import compose
 
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.preparation.integrity import check_folder
 from brainmtl.data.samples import read_reference, read_sample
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.prepare import prepare

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.speed.timing import Row, skipped_row
-from brainmtl.data.datamodule import default_workers
+from brainmtl.data.loading.datamodule import default_workers
 from brainmtl.training.precision import has_bf16
 
 FLAGS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "bf16")

@@ -23,8 +23,8 @@ from benchmarks.speed.baselines import (
 from benchmarks.speed.environment import bf16_missing
 from benchmarks.speed.timing import Call, Row, Settings, faster, interleave, skipped_row
 from brainmtl.errors import ConfigError
-from brainmtl.inference.int8_export import export_int8
-from brainmtl.inference.onnx_export import export_onnx
+from brainmtl.exporting.int8_export import export_int8
+from brainmtl.exporting.onnx_export import export_onnx
 from brainmtl.inference.runtimes.base import Runtime
 from brainmtl.inference.runtimes.compiled import Compiled
 from brainmtl.inference.runtimes.eager import Eager

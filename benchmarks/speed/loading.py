@@ -20,7 +20,7 @@ from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.timing import Row, Settings, compare, synchronize
 from benchmarks.speed.training import Batch, Step, make_step, to_device
 from brainmtl.config import compose
-from brainmtl.data.datamodule import MultiTaskDataModule, default_workers
+from brainmtl.data.loading.datamodule import MultiTaskDataModule, default_workers
 
 STEPS = 8  # timed in a row
 AUGMENTATIONS = ("none", "light", "strong")

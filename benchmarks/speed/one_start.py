@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.speed.loading import data_module
 from benchmarks.speed.million import PICTURES, VOLUMES, write_folder
 from brainmtl.config import compose
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 
 
 def main(folder: Path, batches: int) -> None:

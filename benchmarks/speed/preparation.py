@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.speed import straightforward
 from benchmarks.speed.raw_cases import write_raw
 from benchmarks.speed.timing import Row, Settings, compare, interleave, skipped_row
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.process import process_dataset
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.process import process_dataset
 from brainmtl.data.records import Case, CaseRef, Problem, Source
 from brainmtl.data.sources import make_source
 

@@ -17,11 +17,11 @@ from benchmarks.speed.baselines import SIDE, build, default_name
 from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.timing import Row, Settings, compare, interleave, skipped_row
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.inference.images import MAX_BATCH
 from brainmtl.inference.model_folder import ModelFolder
 from brainmtl.inference.network import Network
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 # The first leaves every picture without mask (P just below 1 is the highest there is), the second none.
@@ -47,8 +47,8 @@ def pretrained_predictor(device: str = "cpu", precision: str = "32") -> MultiTas
 
     Trained ones, since an untrained network draws noise, which takes long to outline and to compress.
     """
-    from brainmtl.training.checkpoints import load_model
-    from brainmtl.training.start import BUILT_IN
+    from brainmtl.training.continuation.checkpoints import load_model
+    from brainmtl.training.continuation.start import BUILT_IN
 
     config = {
         "name": default_name(),

@@ -18,8 +18,8 @@ from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.service import MASK, NO_MASK, png, pretrained_predictor
 from benchmarks.speed.spans import NETWORK, median_stages, record
 from benchmarks.speed.timing import Call, Row, Settings, compare, interleave, skipped_row
-from brainmtl.data.preprocess import preprocess_slice
-from brainmtl.inference.input_check import read_picture
+from brainmtl.data.preprocessing.preprocess import preprocess_slice
+from brainmtl.inference.inputs.input_check import read_picture
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 AIM_MS = 5  # that a request may take beyond its network

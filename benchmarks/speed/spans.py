@@ -12,8 +12,9 @@ from typing import Any
 
 from torch.profiler import record_function
 
-from brainmtl.data import image_io, preprocess
-from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data import image_io
+from brainmtl.data.preprocessing import preprocess
+from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.inference import images, results
 from brainmtl.inference.network import Network
 

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from brainmtl.data.geometry import VolumeGeometry
+from brainmtl.data.preprocessing.geometry import VolumeGeometry
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.half import from_half, to_half
 from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
+from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.errors import DataError
 
 # Of the hashes and files that a ledger vouches for; 2: the hash is of the arrays and not of the file.

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry, voxel_volume_ml
+from brainmtl.data.preprocessing.geometry import SliceGeometry, voxel_volume_ml
 from brainmtl.evaluation.metrics import dice_from_counts, mean_sd
-from brainmtl.inference import calibration
-from brainmtl.inference.postprocess import fill_holes, label_components
-from brainmtl.inference.tta import TTA_MODES, check_mode
+from brainmtl.inference.operating import calibration
+from brainmtl.inference.operating.postprocess import fill_holes, label_components
+from brainmtl.inference.operating.tta import TTA_MODES, check_mode
 
 # Below 100 pixels of the prepared grid a slice carries no label of its own either.
 MIN_COMPONENT_PIXELS = (0, 10, 30, 100)

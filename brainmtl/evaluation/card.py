@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainmtl.data.preprocess import IMAGE_SIZE
+from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 from brainmtl.evaluation.report.card import card_markdown
 from brainmtl.evaluation.report.closing import NOTICE, command, limits, software
 from brainmtl.evaluation.report.text import counts_of, lookup
 from brainmtl.files import write_json, write_text
-from brainmtl.inference.bands import Band
+from brainmtl.inference.operating.bands import Band
 
 CARD_VERSION = "1"
 INTENDED_USE = (
@@ -161,7 +161,7 @@ def _data_format() -> dict[str, Any]:
                 "spatial_shape": [IMAGE_SIZE, IMAGE_SIZE],
                 "dtype": "float32",
                 "is_patch_data": False,
-                "description": "One slice, prepared by brainmtl.data.preprocess of the version named here",
+                "description": "One slice, prepared by brainmtl.data.preprocessing.preprocess of the version named here",
             }
         },
         "outputs": {

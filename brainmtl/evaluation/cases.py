@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
+from brainmtl.data.preprocessing.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
 from brainmtl.data.samples import read_reference
 from brainmtl.errors import DataError
 from brainmtl.evaluation import metrics
 from brainmtl.evaluation.predict import Prediction
 from brainmtl.files import atomic_path
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.results import mask_nifti
 
 

@@ -14,7 +14,7 @@ from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.files import check_out_dir, write_json
-from brainmtl.inference.bands import check_bands, load_bands
+from brainmtl.inference.operating.bands import check_bands, load_bands
 
 BASELINES, ROBUSTNESS = "baselines.csv", "robustness.csv"
 MASKS, PENDING_MASKS = "masks", ".masks"  # whole, and while the cases are still predicted

@@ -15,9 +15,9 @@ import numpy as np
 
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.candidates import Candidate, CandidateTally, choose_candidate
-from brainmtl.inference import calibration
-from brainmtl.inference.operating_point import DEFAULT_SEG_GATE, OperatingPoint
-from brainmtl.inference.postprocess import PostprocessOptions
+from brainmtl.inference.operating import calibration
+from brainmtl.inference.operating.operating_point import DEFAULT_SEG_GATE, OperatingPoint
+from brainmtl.inference.operating.postprocess import PostprocessOptions
 
 # At most 2 ml (a ball of 16 mm): a rule fitted on few patients must not hide what a reader would see.
 VOLUME_LIMITS_ML = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)

@@ -11,14 +11,14 @@ from brainmtl.evaluation.candidates import CandidateTally
 from brainmtl.evaluation.fitting import fit_operating_point
 from brainmtl.evaluation.predict import predict_maps
 from brainmtl.files import sha256
-from brainmtl.inference.operating_point import (
+from brainmtl.inference.operating.operating_point import (
     DEFAULT_SEG_GATE,
     OperatingPoint,
     operating_point_path,
     read_operating_point,
     write_operating_point,
 )
-from brainmtl.inference.tta import TTA_MODES
+from brainmtl.inference.operating.tta import TTA_MODES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brainmtl.errors import ConfigError, check_count
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 SECTIONS = ("shortcuts", "robustness")
 RECORDED = (
@@ -50,7 +50,7 @@ class EvaluationOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        from brainmtl.inference.bands import check_bands
+        from brainmtl.inference.operating.bands import check_bands
 
         for name, least in (
             ("batch_size", 1),

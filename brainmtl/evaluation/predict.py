@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.data.samples import Sample, read_sample
 from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.evaluation import metrics
-from brainmtl.inference.decision import decide_many
 from brainmtl.inference.network import autocast
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import clean_slice
-from brainmtl.inference.tta import Predicted, predict_modes
+from brainmtl.inference.operating.decision import decide_many
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import clean_slice
+from brainmtl.inference.operating.tta import Predicted, predict_modes
 
 if TYPE_CHECKING:
     import pandas as pd

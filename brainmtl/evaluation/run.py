@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.geometry import voxel_volume_ml
+from brainmtl.data.preprocessing.geometry import voxel_volume_ml
 from brainmtl.evaluation import selection
 from brainmtl.evaluation.cases import original_mask, save_case_masks, score_case
 from brainmtl.evaluation.evidence import PENDING_MASKS, Evidence, check_free, publish, unseal
@@ -17,8 +17,8 @@ from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.evaluation.showcase import draw_cases, show
 from brainmtl.evaluation.subject import Subject, choose_subject
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import clean_assembled
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import clean_assembled
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.preprocess import IMAGE_SIZE
+from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 from brainmtl.evaluation import metrics
 
 Lines = Sequence[dict[str, Any]]

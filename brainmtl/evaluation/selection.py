@@ -133,8 +133,8 @@ def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
         ConfigError: the file is missing.
         DataError: it is no checkpoint of ours, or of another preprocessing version.
     """
-    from brainmtl.data.preprocess import PREPROCESSING_VERSION
-    from brainmtl.training.checkpoints import load_model
+    from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
+    from brainmtl.training.continuation.checkpoints import load_model
 
     if not path.is_file():
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.evaluation import gallery
 from brainmtl.evaluation.evidence import Evidence, Pictures
 from brainmtl.evaluation.predict import Prediction, predict_split
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 if TYPE_CHECKING:
     import numpy as np

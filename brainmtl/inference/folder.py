@@ -15,7 +15,7 @@ from brainmtl.data.sources.nifti import is_nifti
 from brainmtl.data.sources.walk import walk_files
 from brainmtl.errors import BrainMTLError, DataError
 from brainmtl.files import atomic_path
-from brainmtl.inference.dicom import Series, is_dicom, series_of
+from brainmtl.inference.inputs.dicom import Series, is_dicom, series_of
 from brainmtl.inference.png import png_bytes
 from brainmtl.inference.results import (
     Failure,
@@ -236,7 +236,7 @@ def _volume_files(item: Item, result: VolumeResult, out_dir: Path) -> dict[str, 
 
 def _image_files(item: Item, result: ImageResult, out_dir: Path, overlays: bool) -> dict[str, str]:
     """Mask and its outline where a mask was made, the heat map where there is one: written, and named."""
-    from brainmtl.inference.input_check import read_picture
+    from brainmtl.inference.inputs.input_check import read_picture
     from brainmtl.inference.overlay import contour_overlay, heat_overlay
 
     found, mask = {}, result.segmentation.mask

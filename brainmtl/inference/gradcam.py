@@ -117,7 +117,7 @@ def head_mask(image: np.ndarray) -> np.ndarray:
     """
     from scipy.spatial import ConvexHull, QhullError
 
-    from brainmtl.data.preprocess import BACKGROUND_VALUE
+    from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 
     planes = image if image.ndim == 3 else image[None]
     head = (planes != BACKGROUND_VALUE).any(axis=0)

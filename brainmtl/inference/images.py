@@ -1,6 +1,6 @@
 """Pictures through the whole chain: checks, preparation, network, decision, mask, heat map.
 
-The order is that of :mod:`brainmtl.inference.decision`, and the functions are those of evaluation.
+The order is that of :mod:`brainmtl.inference.operating.decision`, and the functions are those of evaluation.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.geometry import pixel_area_mm2
-from brainmtl.data.preprocess import PreparedSlice, preprocess_slice
+from brainmtl.data.preprocessing.geometry import pixel_area_mm2
+from brainmtl.data.preprocessing.preprocess import PreparedSlice, preprocess_slice
 from brainmtl.errors import DataError
-from brainmtl.inference.bands import Band, band_of
-from brainmtl.inference.decision import Decision, decide
 from brainmtl.inference.gradcam import HeatShares, head_mask, heat_shares
-from brainmtl.inference.input_check import ImageLike, read_picture, refuse
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import clean_slice
+from brainmtl.inference.inputs.input_check import ImageLike, read_picture, refuse
+from brainmtl.inference.operating.bands import Band, band_of
+from brainmtl.inference.operating.decision import Decision, decide
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import clean_slice
 from brainmtl.inference.results import (
     NO_TUMOUR,
     TUMOUR,

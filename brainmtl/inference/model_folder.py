@@ -22,7 +22,7 @@ from brainmtl.files import home_path, sha256, write_json
 
 if TYPE_CHECKING:
     from brainmtl.inference.ood import OodDetector
-    from brainmtl.inference.operating_point import OperatingPoint
+    from brainmtl.inference.operating.operating_point import OperatingPoint
     from brainmtl.models.multitask import MultiTaskModel
 
 FORMAT, FORMAT_VERSION = "brainmtl-model", 1
@@ -67,8 +67,8 @@ def read_model_folder(folder: str | Path) -> ModelFolder:
         DataError: no model folder; of another format or preprocessing version; a file that is
             missing, left over, changed or unreadable. The message names the file and the remedy.
     """
-    from brainmtl.data.preprocess import PREPROCESSING_VERSION
-    from brainmtl.inference.operating_point import OperatingPoint
+    from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
+    from brainmtl.inference.operating.operating_point import OperatingPoint
 
     folder = Path(folder)
     hashes = _check_manifest(folder)

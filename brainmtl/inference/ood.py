@@ -62,7 +62,7 @@ def image_statistics(image: np.ndarray) -> np.ndarray:
 
     Every second pixel in both directions, which is enough for quantiles; zeros where there is no head.
     """
-    from brainmtl.data.preprocess import BACKGROUND_VALUE
+    from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 
     found = []
     for plane in image:

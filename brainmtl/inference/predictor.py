@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brainmtl.data.manifest import all_synthetic
 from brainmtl.errors import ConfigError
-from brainmtl.inference.bands import check_bands, load_bands
 from brainmtl.inference.images import Served, predict_jobs, read_job
-from brainmtl.inference.input_check import ImageLike
+from brainmtl.inference.inputs.input_check import ImageLike
 from brainmtl.inference.model_folder import ModelFolder, read_model_folder
 from brainmtl.inference.network import Network
+from brainmtl.inference.operating.bands import check_bands, load_bands
 from brainmtl.inference.results import (
     Failure,
     ImageResult,
@@ -24,7 +24,7 @@ from brainmtl.inference.results import (
 from brainmtl.inference.runtimes.choice import check_choice, choose_runtime
 
 if TYPE_CHECKING:
-    from brainmtl.inference.operating_point import OperatingPoint
+    from brainmtl.inference.operating.operating_point import OperatingPoint
 
 
 LOG = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class MultiTaskPredictor:
         Raises:
             InputError: the file cannot be read as one volume.
         """
-        from brainmtl.inference.volume_files import read_volume
+        from brainmtl.inference.inputs.volume_files import read_volume
         from brainmtl.inference.volumes import predict_volume
 
         point = self._point(seg_gate, cls_threshold)
@@ -214,7 +214,7 @@ class MultiTaskPredictor:
             InputError: no series, several and none named, or one that is no regular volume.
             ConfigError: pydicom is not installed.
         """
-        from brainmtl.inference.dicom import read_series
+        from brainmtl.inference.inputs.dicom import read_series
         from brainmtl.inference.volumes import predict_volume
 
         point = self._point(seg_gate, cls_threshold)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainmtl.errors import BrainMTLError
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.png import png_bytes
 
 DISCLAIMER = "Research software, not a medical device: not for diagnosis or treatment."

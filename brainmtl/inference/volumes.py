@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.cases import SliceRecord, prepare_slices
-from brainmtl.data.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
+from brainmtl.data.preparation.cases import SliceRecord, prepare_slices
+from brainmtl.data.preprocessing.geometry import SliceGeometry, assemble_volume, voxel_volume_ml
 from brainmtl.data.sources.nifti import Volume, oriented_case
 from brainmtl.errors import DataError
-from brainmtl.inference.decision import Decision, decide
 from brainmtl.inference.images import MAX_BATCH, Timer, thresholds
-from brainmtl.inference.postprocess import clean_assembled, clean_slice
+from brainmtl.inference.inputs.volume_files import VolumeInput
+from brainmtl.inference.operating.decision import Decision, decide
+from brainmtl.inference.operating.postprocess import clean_assembled, clean_slice
 from brainmtl.inference.results import (
     NO_TUMOUR,
     TUMOUR,
@@ -23,11 +24,10 @@ from brainmtl.inference.results import (
     SliceResult,
     VolumeResult,
 )
-from brainmtl.inference.volume_files import VolumeInput
 
 if TYPE_CHECKING:
     from brainmtl.inference.images import Served
-    from brainmtl.inference.operating_point import OperatingPoint
+    from brainmtl.inference.operating.operating_point import OperatingPoint
 
 # A volume is refused when more of its slices than this are unlike those of training. Single ones
 # occur at the ends of a head, and dropping them would give other volumes than were evaluated.

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from brainmtl.inference.bands import band_range
+from brainmtl.inference.operating.bands import band_range
 from brainmtl.page import examples
 from brainmtl.page.boxes import (
     digest,

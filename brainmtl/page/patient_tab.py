@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.page import examples
 from brainmtl.page.boxes import (
     digest,

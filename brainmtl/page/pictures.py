@@ -34,7 +34,7 @@ def read_shown(data: bytes) -> Shown:
         InputError: it cannot be read.
     """
     from brainmtl.data import image_io
-    from brainmtl.inference.input_check import read_picture
+    from brainmtl.inference.inputs.input_check import read_picture
     from brainmtl.inference.overlay import grey_picture
 
     luminance = _shrunk(read_picture(data).luminance)

@@ -66,7 +66,7 @@ def read_volume(data: bytes, answer: Mapping[str, Any]) -> ShownVolume:
     from nibabel import Nifti1Image
 
     from brainmtl.data.sources.nifti import oriented_case, read_nifti
-    from brainmtl.inference.volume_files import GZIP_MAGIC
+    from brainmtl.inference.inputs.volume_files import GZIP_MAGIC
 
     with tempfile.TemporaryDirectory(prefix="brainmtl-") as folder:
         # The service has checked what the header announces; the name tells the reader the packing.

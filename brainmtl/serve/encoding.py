@@ -116,7 +116,7 @@ def picture_png(data: bytes, result: ImageResult) -> bytes:
 
 def overlay_png(data: bytes, heat: np.ndarray) -> bytes:
     """:func:`brainmtl.inference.overlay.heat_overlay` of an encoded picture, as PNG bytes."""
-    from brainmtl.inference.input_check import read_picture
+    from brainmtl.inference.inputs.input_check import read_picture
     from brainmtl.inference.overlay import heat_overlay
 
     return png_bytes(heat_overlay(read_picture(data).luminance, heat))

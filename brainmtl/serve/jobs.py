@@ -202,7 +202,7 @@ def _pixels(data: bytes) -> int:
     """As the header says; 0 where none can be read."""
     from PIL import Image
 
-    from brainmtl.inference.input_check import FORMATS
+    from brainmtl.inference.inputs.input_check import FORMATS
 
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:

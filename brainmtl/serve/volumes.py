@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isal import igzip
 
-from brainmtl.inference.volume_files import (
+from brainmtl.inference.inputs.volume_files import (
     GZIP_ERRORS,
     GZIP_MAGIC,
     HEADER_BYTES,

@@ -42,7 +42,7 @@ def warm_up(predictor: MultiTaskPredictor, max_batch: int = 1) -> None:
 
 
 def _run(network: Network, sizes: Iterable[int], tta: str) -> None:
-    from brainmtl.data.preprocess import IMAGE_SIZE
+    from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 
     rng = np.random.default_rng(0)
     for size in sizes:

@@ -34,8 +34,8 @@ def keep_going(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], 
         except Exception as error:
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 raise
-            from brainmtl.training.settings import run_settings
-            from brainmtl.training.status import record_failure
+            from brainmtl.training.run_folder.settings import run_settings
+            from brainmtl.training.run_folder.status import record_failure
 
             # A message of ours says it all; of anything else the trace is wanted.
             found = _ours(error)
@@ -74,7 +74,7 @@ class SweepEnd(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print what failed, how to run it again, and what comes next."""
         from brainmtl.sweeps.jobs import find_jobs
-        from brainmtl.training.command_line import word
+        from brainmtl.training.continuation.command_line import word
 
         folder = Path(config.hydra.sweep.dir)
         jobs = find_jobs(folder)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from brainmtl.errors import ConfigError
-from brainmtl.training.command_line import word
-from brainmtl.training.records import Run, read_run
+from brainmtl.training.continuation.command_line import word
+from brainmtl.training.run_folder.records import Run, read_run
 
 SEED = "seed"
 MULTIRUN = "multirun.yaml"  # Hydra's copy of the sweep's configuration

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.errors import ConfigError
-from brainmtl.training.records import RECORD, Run, read_run
-from brainmtl.training.status import STATUS
+from brainmtl.training.run_folder.records import RECORD, Run, read_run
+from brainmtl.training.run_folder.status import STATUS
 
 if TYPE_CHECKING:
     from rich.table import Table

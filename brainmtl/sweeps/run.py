@@ -92,7 +92,7 @@ def _evaluated(
 
 
 def _trained_on(job: Job, stage: str) -> Path:
-    from brainmtl.training.checkpoints import read_checkpoint
+    from brainmtl.training.continuation.checkpoints import read_checkpoint
 
     meta = read_checkpoint(job.directory / stage / "checkpoints/best.ckpt")["brainmtl"]
     return Path(meta["config"]["data"]["data_dir"])

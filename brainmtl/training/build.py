@@ -10,9 +10,9 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest, source_hashes
-from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.models import create_multi_task_model
 from brainmtl.models.multitask import MultiTaskModel

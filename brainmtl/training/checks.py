@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest
 from brainmtl.data.samples import read_for_training
 from brainmtl.errors import ConfigError, check_count
 from brainmtl.training.build import make_datamodule, make_module, own_words
-from brainmtl.training.checkpoints import check_fit, read_checkpoint
+from brainmtl.training.continuation.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.runner import Options
 from brainmtl.training.stages import StageConfig
 

@@ -9,18 +9,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import load_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.training.checks import check_members, check_stage, check_start, warn_of_few_draws
-from brainmtl.training.reuse import (
+from brainmtl.training.continuation.reuse import (
     finished_stage,
     own_stage,
     remember_stage,
     reused_stage,
     stage_lock,
 )
-from brainmtl.training.run_record import (
+from brainmtl.training.continuation.stage_keys import stage_keys, stage_options
+from brainmtl.training.continuation.start import starting_weights
+from brainmtl.training.run_folder.run_record import (
     RUN,
     Record,
     changed_surroundings,
@@ -29,6 +31,8 @@ from brainmtl.training.run_record import (
     show,
     write_record,
 )
+from brainmtl.training.run_folder.settings import run_settings
+from brainmtl.training.run_folder.status import command, overrides, read_status, run_status
 from brainmtl.training.runner import (
     Options,
     StageResult,
@@ -36,11 +40,7 @@ from brainmtl.training.runner import (
     fit_stage,
     run_stage,
 )
-from brainmtl.training.settings import run_settings
-from brainmtl.training.stage_keys import stage_keys, stage_options
 from brainmtl.training.stages import StageConfig, stage_configs
-from brainmtl.training.start import starting_weights
-from brainmtl.training.status import command, overrides, read_status, run_status
 from brainmtl.training.team import follow, is_follower, team, team_size
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from brainmtl.models.multitask import MultiTaskModel, MultiTaskOutput
 from brainmtl.training.adversary import SourceAdversary, bottleneck_of
 from brainmtl.training.balance import Balance, FixedWeights, Step
 from brainmtl.training.balance.base import task_losses
-from brainmtl.training.epoch_means import SharedMeans
 from brainmtl.training.losses import LossParts, MultiTaskLoss
-from brainmtl.training.scores import SourceScores, role_means
+from brainmtl.training.observers.epoch_means import SharedMeans
+from brainmtl.training.observers.scores import SourceScores, role_means
 from brainmtl.training.stages import StageConfig
 from brainmtl.training.team import all_agree
 

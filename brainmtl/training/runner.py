@@ -11,15 +11,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from brainmtl.data.datamodule import MultiTaskDataModule
+from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.errors import ConfigError
 from brainmtl.files import write_json
 from brainmtl.training.build import make_datamodule, make_module
-from brainmtl.training.checkpoint_io import StageCheckpoint, previous
-from brainmtl.training.checkpoints import load_weights, mean_checkpoint, read_checkpoint
+from brainmtl.training.continuation.checkpoint_io import StageCheckpoint, previous
+from brainmtl.training.continuation.checkpoints import (
+    load_weights,
+    mean_checkpoint,
+    read_checkpoint,
+)
+from brainmtl.training.continuation.resume import State, find_state
 from brainmtl.training.module import MultiTaskModule
-from brainmtl.training.records import RECORD
-from brainmtl.training.resume import State, find_state
+from brainmtl.training.run_folder.records import RECORD
 from brainmtl.training.stages import StageConfig
 from brainmtl.training.team import share
 from brainmtl.training.trainer import make_trainer, silence_lightning

@@ -14,11 +14,11 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
-from brainmtl.training.checkpoint_io import SafeCheckpointIO, StageCheckpoint
+from brainmtl.training.continuation.checkpoint_io import SafeCheckpointIO, StageCheckpoint
+from brainmtl.training.continuation.resume import State
 from brainmtl.training.ema import WeightEMA, resolve_decay
-from brainmtl.training.history import EpochHistory
 from brainmtl.training.precision import resolve_accelerator, resolve_precision
-from brainmtl.training.resume import State
+from brainmtl.training.run_folder.history import EpochHistory
 from brainmtl.training.stages import StageConfig
 
 Options = dict[str, Any]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmtl.data.manifest import MANIFEST_COLUMNS, write_manifest
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.data.samples import write_sample
 
 SIZE = 64  # the loaders take any size; 256 would only make the tests slower

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.process import ProcessReport, process_dataset
 from brainmtl.data.sources import make_source
 
 ALL_TRAIN = SplitOptions("all_train")

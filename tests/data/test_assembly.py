@@ -10,15 +10,15 @@ import pytest
 from heads import head_picture, save_brain, save_head, save_heads
 from PIL import Image
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.consistency import check_leakage
-from brainmtl.data.grouping import join_groups
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.consistency import check_leakage
+from brainmtl.data.preparation.grouping import join_groups
+from brainmtl.data.preparation.integrity import check_folder
+from brainmtl.data.preparation.process import ProcessReport, process_dataset
+from brainmtl.data.preparation.splits import assign_folds
 from brainmtl.data.selection import assign_splits
 from brainmtl.data.sources import make_source
-from brainmtl.data.splits import assign_folds
 from brainmtl.errors import ConfigError, DataError
 
 

@@ -11,8 +11,8 @@ from prepared import head_image
 from scipy import ndimage
 
 from brainmtl.config import compose
-from brainmtl.data.augmentation import Augmentation, RandomAffine2d, standardize
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.augmentation.compose import Augmentation, RandomAffine2d, standardize
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"

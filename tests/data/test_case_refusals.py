@@ -10,8 +10,8 @@ import pytest
 from heads import LPS, save_brain
 from processing import run
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.cases import CaseOptions
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.cases import CaseOptions
 from brainmtl.errors import ConfigError
 
 

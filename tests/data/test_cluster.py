@@ -14,7 +14,7 @@ import pytest
 from heads import save_brain, save_heads
 from support import compose, free_ports
 
-from brainmtl.data.process import ProcessReport, process_dataset
+from brainmtl.data.preparation.process import ProcessReport, process_dataset
 from brainmtl.data.records import Case, CaseRef, Problem
 from brainmtl.data.sources import make_source
 from brainmtl.errors import ConfigError
@@ -149,7 +149,7 @@ def test_a_case_that_no_worker_survives_is_named(
 def test_a_worker_elsewhere_is_told(
     raw: Path, cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brainmtl.data import cluster as code
+    from brainmtl.data.preparation import cluster as code
 
     with Client(cluster) as client, monkeypatch.context() as patch:
         client.wait_for_workers(2, timeout=120)  # the test before has killed them
@@ -173,7 +173,7 @@ def test_what_cannot_be_is_said_at_once(
             prepare(compose("prepare", *options(raw, "kaggle", tmp_path, *overrides)))
         return str(error.value)
 
-    monkeypatch.setattr("brainmtl.data.cluster.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("brainmtl.data.preparation.cluster.CONNECT_SECONDS", 2)
     address = f"address=tcp://127.0.0.1:{free_ports(1)[0]}"
     before = time.monotonic()
     message = refused("executor=dask", address)

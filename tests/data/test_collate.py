@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from brainmtl.data.collate import IGNORE_INDEX, multitask_collate
+from brainmtl.data.loading.collate import IGNORE_INDEX, multitask_collate
 
 
 def sample(mask: torch.Tensor | None, cls: int, name: str) -> dict:

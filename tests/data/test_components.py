@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brainmtl.data.components import connected_parts, find_runs, gaps, one_run_per_row, painted
+from brainmtl.data.preprocessing.components import (
+    connected_parts,
+    find_runs,
+    gaps,
+    one_run_per_row,
+    painted,
+)
 
 
 def planes() -> list[np.ndarray]:

@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from prepared import both_sources, brats_slices, kaggle_images, write_prepared
 
-from brainmtl.data.augmentation import Augmentation, RandomAffine2d
-from brainmtl.data.datamodule import LOADERS, MultiTaskDataModule, default_workers
+from brainmtl.data.augmentation.compose import Augmentation, RandomAffine2d
+from brainmtl.data.loading.datamodule import LOADERS, MultiTaskDataModule, default_workers
 from brainmtl.data.manifest import manifest_hash
 from brainmtl.errors import ConfigError, DataError
 

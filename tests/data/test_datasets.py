@@ -10,17 +10,17 @@ import pytest
 import torch
 from prepared import SIZE, both_sources, brats_slices, kaggle_images, write_prepared
 
-from brainmtl.data.augmentation import Augmentation, RandomAffine2d
-from brainmtl.data.datasets import (
+from brainmtl.data.augmentation.compose import Augmentation, RandomAffine2d
+from brainmtl.data.augmentation.intensity import RandGaussianNoise
+from brainmtl.data.loading.datasets import (
     BraTSOnlyDataset,
     KaggleOnlyDataset,
     MultiSourceDataset,
     sample_seed,
 )
-from brainmtl.data.intensity import RandGaussianNoise
+from brainmtl.data.loading.sampling import SampleKey
 from brainmtl.data.manifest import MANIFEST_COLUMNS, read_manifest
 from brainmtl.data.samples import read_sample
-from brainmtl.data.sampling import SampleKey
 from brainmtl.data.selection import assign_splits, resolve_sources, select_rows
 from brainmtl.errors import ConfigError, DataError
 

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from brainmtl.data.duplicates import (
+from brainmtl.data.image_io import read_image
+from brainmtl.data.preparation.duplicates import (
     HASH_BITS,
     MAX_DISTANCE,
     duplicate_hash,
     group_duplicates,
     hash_distances,
 )
-from brainmtl.data.image_io import read_image
-from brainmtl.data.preprocess import load_and_preprocess_image, preprocess_slice
+from brainmtl.data.preparation.splits import assign_splits
+from brainmtl.data.preprocessing.preprocess import load_and_preprocess_image, preprocess_slice
 from brainmtl.data.sources import make_source
-from brainmtl.data.splits import assign_splits
 from brainmtl.errors import DataError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from brainmtl.data.geometry import (
+from brainmtl.data.preprocessing.geometry import (
     SliceGeometry,
     VolumeGeometry,
     assemble_volume,
@@ -19,7 +19,7 @@ from brainmtl.data.geometry import (
     resize,
     voxel_volume_ml,
 )
-from brainmtl.data.preprocess import prepare_mask
+from brainmtl.data.preprocessing.preprocess import prepare_mask
 from brainmtl.errors import DataError
 
 SHAPE = (7, 6, 5)

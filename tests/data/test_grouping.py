@@ -11,10 +11,10 @@ import pytest
 from heads import save_brain, save_head
 from processing import run
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.consistency import check_leakage
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.consistency import check_leakage
+from brainmtl.data.preparation.integrity import check_folder
 
 PATIENTS = 4
 

@@ -78,5 +78,5 @@ def test_other_types_are_cast_once() -> None:
 
 
 def test_preparation_alone_does_not_import_torch() -> None:
-    code = "import sys, brainmtl.prepare, brainmtl.data.process; sys.exit('torch' in sys.modules)"
+    code = "import sys, brainmtl.prepare, brainmtl.data.preparation.process; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

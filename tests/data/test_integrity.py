@@ -12,10 +12,10 @@ from damaged import DAMAGES, PICTURE, SLICE, edit, put_nan
 from heads import save_brain, save_heads
 
 from brainmtl.check import check
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest, write_manifest
-from brainmtl.data.process import process_dataset
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.integrity import check_folder
+from brainmtl.data.preparation.process import process_dataset
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
 

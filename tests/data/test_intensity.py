@@ -9,8 +9,8 @@ import pytest
 from monai import transforms as monai
 from PIL import Image
 
-from brainmtl.data import intensity
-from brainmtl.data.intensity import RandGaussianNoise, RandInvert, RandJpeg
+from brainmtl.data.augmentation import intensity
+from brainmtl.data.augmentation.intensity import RandGaussianNoise, RandInvert, RandJpeg
 from brainmtl.errors import ConfigError
 
 

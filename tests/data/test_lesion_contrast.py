@@ -9,9 +9,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from brainmtl.data.augmentation import Augmentation
-from brainmtl.data.lesion_contrast import MARGIN, LesionParameters, RandomLesionContrast
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.augmentation.compose import Augmentation
+from brainmtl.data.augmentation.lesion_contrast import (
+    MARGIN,
+    LesionParameters,
+    RandomLesionContrast,
+)
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.errors import ConfigError
 
 FAINT = LesionParameters(contrast=0.4, core=None, signal=0.0, seed=3)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from heads import brain
 
-from brainmtl.data.foreground import find_foreground
-from brainmtl.data.preprocess import frame_volume
+from brainmtl.data.preprocessing.foreground import find_foreground
+from brainmtl.data.preprocessing.preprocess import frame_volume
 
 SHAPE = (96, 80, 24)
 

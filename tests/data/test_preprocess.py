@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from brainmtl.data.foreground import find_foreground
-from brainmtl.data.preprocess import (
+from brainmtl.data.preprocessing.foreground import find_foreground
+from brainmtl.data.preprocessing.preprocess import (
     BACKGROUND_VALUE,
     IMAGE_SIZE,
     frame_volume,
@@ -18,7 +18,7 @@ from brainmtl.data.preprocess import (
     normalize_zscore,
     preprocess_slice,
 )
-from brainmtl.data.regions import bounding_box
+from brainmtl.data.preprocessing.regions import bounding_box
 from brainmtl.errors import DataError
 
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brainmtl.data.foreground import find_foreground
-from brainmtl.data.regions import bounding_box, dilate, enclosed, erode, filled, percentile
+from brainmtl.data.preprocessing.foreground import find_foreground
+from brainmtl.data.preprocessing.regions import (
+    bounding_box,
+    dilate,
+    enclosed,
+    erode,
+    filled,
+    percentile,
+)
 from brainmtl.errors import DataError
 
 SEEDS = range(60)

@@ -13,18 +13,18 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 from processing import ALL_TRAIN, run
 
-from brainmtl.data.cases import CaseOptions
-from brainmtl.data.integrity import METADATA_KEYS, check_folder
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.npz import arrays_sha256
-from brainmtl.data.preprocess import (
+from brainmtl.data.preparation.cases import CaseOptions
+from brainmtl.data.preparation.integrity import METADATA_KEYS, check_folder
+from brainmtl.data.preparation.process import process_dataset
+from brainmtl.data.preprocessing.preprocess import (
     PREPROCESSING_VERSION,
     frame_volume,
     load_and_preprocess_image,
     prepare_mask,
     preprocess_slice,
 )
-from brainmtl.data.process import process_dataset
 from brainmtl.data.samples import read_reference, read_sample
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError

@@ -8,9 +8,9 @@ from pathlib import Path
 from heads import save_brain, save_heads
 from processing import run
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.integrity import check_folder
 from brainmtl.data.samples import SAMPLE_FORMAT
 
 

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brainmtl.data.assembly import SplitOptions
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
-from brainmtl.data.preprocess import frame_volume, load_and_preprocess_image, preprocess_slice
-from brainmtl.data.process import process_dataset
+from brainmtl.data.preparation.assembly import SplitOptions
+from brainmtl.data.preparation.integrity import check_folder
+from brainmtl.data.preparation.process import process_dataset
+from brainmtl.data.preprocessing.preprocess import (
+    frame_volume,
+    load_and_preprocess_image,
+    preprocess_slice,
+)
 from brainmtl.data.samples import read_reference, read_sample
 from brainmtl.data.sources import make_source
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from brainmtl.data.geometry import assemble_volume
-from brainmtl.data.preprocess import frame_volume, prepare_mask
+from brainmtl.data.preprocessing.geometry import assemble_volume
+from brainmtl.data.preprocessing.preprocess import frame_volume, prepare_mask
 from brainmtl.data.records import CaseRef, Source
 from brainmtl.data.sources import make_source
 

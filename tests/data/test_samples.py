@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainmtl.data.geometry import VolumeGeometry, frame_geometry
 from brainmtl.data.npz import arrays_sha256
+from brainmtl.data.preprocessing.geometry import VolumeGeometry, frame_geometry
 from brainmtl.data.samples import (
     read_for_training,
     read_reference,

@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from brainmtl.data.batches import (
+from brainmtl.data.loading.batches import (
     AlternatingBatchSampler,
     EpochBatchSampler,
     MixedBatchSampler,
     SingleBatchSampler,
 )
-from brainmtl.data.sampling import Pool
+from brainmtl.data.loading.sampling import Pool
 from brainmtl.errors import ConfigError
 
 
@@ -168,7 +168,7 @@ def test_ranks_share_an_epoch(kind: type) -> None:
 
 
 def test_repeats_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "brainmtl.data.batches"):
+    with caplog.at_level(logging.INFO, "brainmtl.data.loading.batches"):
         indices(MixedBatchSampler(BOTH, 8, balance_labels=False), 2)
     assert "epoch 2: 37 draws of kaggle, 27 of them repeats" in caplog.text
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from brainmtl.data.augmentation import Augmentation
-from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
-from brainmtl.data.regions import bounding_box
-from brainmtl.data.skull import RandomSkull, SkullParameters
+from brainmtl.data.augmentation.compose import Augmentation
+from brainmtl.data.augmentation.skull import RandomSkull, SkullParameters
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, preprocess_slice
+from brainmtl.data.preprocessing.regions import bounding_box
 from brainmtl.errors import ConfigError
 
 SIZE, RADIUS = 256, 100

@@ -11,9 +11,9 @@ import pytest
 from heads import save_head
 from processing import run
 
+from brainmtl.data.augmentation.skull import RandomSkull
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.records import safe_id
-from brainmtl.data.skull import RandomSkull
 from brainmtl.data.sources import SOURCE_NAMES, make_source
 from brainmtl.errors import ConfigError
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from brainmtl.data.splits import SPLITS, assign_folds, assign_splits
+from brainmtl.data.preparation.splits import SPLITS, assign_folds, assign_splits
 from brainmtl.errors import ConfigError, DataError
 
 

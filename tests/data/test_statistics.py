@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prepared import both_sources, brats_slices, kaggle_images, write_prepared
 
-from brainmtl.data.datasets import MultiSourceDataset
+from brainmtl.data.loading.datasets import MultiSourceDataset
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.statistics import dataset_statistics, inverse_frequency
 

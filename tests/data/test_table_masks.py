@@ -10,8 +10,8 @@ from heads import save_brain, save_head
 from PIL import Image
 from processing import run
 
-from brainmtl.data.integrity import check_folder
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.preparation.integrity import check_folder
 from brainmtl.errors import DataError
 
 

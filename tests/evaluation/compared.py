@@ -15,7 +15,7 @@ from brainmtl.evaluation import selection
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.files import write_json
-from brainmtl.training.run_record import comparable
+from brainmtl.training.run_folder.run_record import comparable
 
 Lines = list[dict[str, Any]]
 RESAMPLES = 200

@@ -12,7 +12,7 @@ from typing import Any
 import report_inputs as inputs
 
 from brainmtl.evaluation.report import write_report
-from brainmtl.inference.bands import load_bands
+from brainmtl.inference.operating.bands import load_bands
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 # Shown with other decimals, or as part of a sentence.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage, special
 
-from brainmtl.data.geometry import SliceGeometry, VolumeGeometry
+from brainmtl.data.preprocessing.geometry import SliceGeometry, VolumeGeometry
 from brainmtl.evaluation.candidates import Candidate, CandidateTally
 
 SHAPE = (256, 256)

@@ -17,7 +17,7 @@ from brainmtl.evaluation.candidates import (
     CandidateTally,
     choose_candidate,
 )
-from brainmtl.inference.postprocess import PostprocessOptions, clean_slice
+from brainmtl.inference.operating.postprocess import PostprocessOptions, clean_slice
 
 
 def test_counts_are_those_of_cleaned_masks() -> None:

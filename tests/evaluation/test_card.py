@@ -13,8 +13,8 @@ import report_inputs as inputs
 from brainmtl.evaluation.card import METRICS, build_card, write_card
 from brainmtl.evaluation.report.card import LABELS
 from brainmtl.evaluation.report.text import lookup, number
-from brainmtl.inference.bands import load_bands
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.bands import load_bands
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 # An exporter and a server read these: a change needs another card_version.
 KEYS = {

@@ -15,13 +15,13 @@ from nibabel.affines import voxel_sizes
 from scipy import ndimage
 from sklearn import metrics as reference
 
-from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.manifest import read_manifest
+from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.data.samples import read_reference, read_sample, write_reference
 from brainmtl.errors import DataError
 from brainmtl.evaluation.cases import original_mask, score_case
 from brainmtl.evaluation.predict import Prediction, forward
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 RULE = OperatingPoint(seg_gate=0.2, threshold=0.6, limit_ml=0.02, limit_voxels=30)
 # The tiny network is as good as sure of everything: these spread over gate and threshold.

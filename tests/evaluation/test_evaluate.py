@@ -28,7 +28,7 @@ from brainmtl.evaluation.selection import (
     rows_of_sources,
     select_rows,
 )
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 # The sections have tests of their own; 100 resamples are the fewest that are allowed.
 QUICK = {"sections": (), "resamples": 100, "progress": False}

@@ -12,10 +12,10 @@ from tallied import PLAIN, SHAPE, add, geometry
 
 from brainmtl.evaluation.candidates import DICE_MARGIN, Candidate, CandidateTally
 from brainmtl.evaluation.fitting import VOLUME_LIMITS_ML, fit_operating_point, fit_volume_limit
-from brainmtl.inference.calibration import apply
-from brainmtl.inference.decision import decide_many
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import PostprocessOptions
+from brainmtl.inference.operating.calibration import apply
+from brainmtl.inference.operating.decision import decide_many
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import PostprocessOptions
 
 
 def test_volumes_are_those_of_called_slices_per_patient() -> None:

@@ -17,7 +17,7 @@ from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.report.text import number
 from brainmtl.evaluation.scores import score_sources
 from brainmtl.evaluation.statistics.intervals import add_intervals
-from brainmtl.inference.bands import load_bands
+from brainmtl.inference.operating.bands import load_bands
 
 
 def test_every_figure_of_the_metrics_is_printed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.report.bands import observed
-from brainmtl.inference.bands import Band, band_of, band_range, check_bands, load_bands
+from brainmtl.inference.operating.bands import Band, band_of, band_range, check_bands, load_bands
 
 
 def entry(name: str, low: Any, high: Any, advice: str = "Read it.") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tiny
 from crossvalidated import QUICK, write_run
 
 from brainmtl.evaluation.run import evaluate
-from brainmtl.inference.operating_point import read_operating_point
+from brainmtl.inference.operating.operating_point import read_operating_point
 
 OWN = ("kaggle", "phantom_brats")
 

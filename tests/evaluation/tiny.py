@@ -13,10 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brainmtl.data.geometry import SliceGeometry, VolumeGeometry, frame_geometry
 from brainmtl.data.labels import derive_label
 from brainmtl.data.manifest import MANIFEST_COLUMNS, manifest_hash, write_manifest
-from brainmtl.data.preprocess import PREPROCESSING_VERSION, prepare_mask, preprocess_slice
+from brainmtl.data.preprocessing.geometry import SliceGeometry, VolumeGeometry, frame_geometry
+from brainmtl.data.preprocessing.preprocess import (
+    PREPROCESSING_VERSION,
+    prepare_mask,
+    preprocess_slice,
+)
 from brainmtl.data.samples import read_sample, write_reference, write_sample
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 

@@ -18,9 +18,9 @@ from graphs import Graphs, read_graphs
 from support import once
 
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
+from brainmtl.exporting.onnx_export import export_onnx
 from brainmtl.files import sha256
-from brainmtl.inference.onnx_export import export_onnx
-from brainmtl.inference.operating_point import OperatingPoint, write_operating_point
+from brainmtl.inference.operating.operating_point import OperatingPoint, write_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from brainmtl.data.manifest import manifest_hash, read_manifest, source_hashes
-from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.data.samples import Sample, read_sample
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from brainmtl.errors import ConfigError
-from brainmtl.inference.calibration import apply
-from brainmtl.inference.decision import Decision, decide, decide_many
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.calibration import apply
+from brainmtl.inference.operating.decision import Decision, decide, decide_many
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 POINTS = [
     OperatingPoint(),

@@ -19,7 +19,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from brainmtl.inference.dicom import read_series
+from brainmtl.inference.inputs.dicom import read_series
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import InputError
 

@@ -12,10 +12,10 @@ import pytest
 from pydicom.dataset import FileDataset
 from test_dicom import AFFINE, small, write_series
 
-from brainmtl.inference.dicom import read_series
 from brainmtl.inference.folder import find_items
+from brainmtl.inference.inputs.dicom import read_series
+from brainmtl.inference.inputs.volume_files import MAX_AXIS
 from brainmtl.inference.results import InputError
-from brainmtl.inference.volume_files import MAX_AXIS
 
 
 def every(**values: object) -> Callable[[FileDataset, int], None]:

@@ -20,10 +20,10 @@ from brainmtl.data.samples import read_sample
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.selection import load_checkpoint
 from brainmtl.export import export
+from brainmtl.exporting.export_card import find_card
 from brainmtl.files import sha256
-from brainmtl.inference.export_card import find_card
 from brainmtl.inference.model_folder import read_model_folder
-from brainmtl.inference.operating_point import read_operating_point
+from brainmtl.inference.operating.operating_point import read_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 

@@ -13,8 +13,8 @@ from scipy.spatial import ConvexHull, Delaunay
 from torch import nn
 from torch.nn import functional as F
 
-from brainmtl.data.geometry import frame_geometry
-from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
+from brainmtl.data.preprocessing.geometry import frame_geometry
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, preprocess_slice
 from brainmtl.errors import ConfigError
 from brainmtl.inference.gradcam import head_mask, heat_shares, layercam, layercam_from_features
 from brainmtl.models import MultiTaskModel, create_multi_task_model

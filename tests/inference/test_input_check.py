@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from brainmtl.data.image_io import MAX_PIXELS, read_image
-from brainmtl.inference.input_check import FORMATS, read_picture, refuse
+from brainmtl.inference.inputs.input_check import FORMATS, read_picture, refuse
 from brainmtl.inference.results import InputError
 
 RNG = np.random.default_rng(0)
@@ -219,7 +219,7 @@ def test_files_that_are_not_there_or_too_big(
     assert reason_of(tmp_path / "none.png") == "not_found"
     assert reason_of(tmp_path) == "not_found"
     (tmp_path / "a.png").write_bytes(encode(grey()))
-    monkeypatch.setattr("brainmtl.inference.input_check.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("brainmtl.inference.inputs.input_check.MAX_FILE_BYTES", 100)
     assert reason_of(tmp_path / "a.png") == "too_large"
     with pytest.raises(TypeError, match="int is no picture"):
         read_picture(3)

@@ -17,8 +17,8 @@ from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.report.text import lookup
 from brainmtl.evaluation.run import evaluate
 from brainmtl.export import export
+from brainmtl.exporting.int8_price import FIGURES, price_markdown
 from brainmtl.files import sha256
-from brainmtl.inference.int8_price import FIGURES, price_markdown
 from brainmtl.inference.model_folder import read_model_folder
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from brainmtl.errors import BrainMTLError
-from brainmtl.inference.onnx_export import DECODER, ENCODER_HEAD, TOLERANCE, export_onnx
+from brainmtl.exporting.onnx_export import DECODER, ENCODER_HEAD, TOLERANCE, export_onnx
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 
 
@@ -54,6 +54,6 @@ def test_graphs_equal_the_model(options: dict, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainmtl.inference.onnx_export.TOLERANCE", -1.0)
+    monkeypatch.setattr("brainmtl.exporting.onnx_export.TOLERANCE", -1.0)
     with pytest.raises(BrainMTLError, match="differ from PyTorch"):
         export_onnx(small_model(), tmp_path)

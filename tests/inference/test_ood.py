@@ -12,7 +12,7 @@ from not_mri import pictures
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import DataError
 from brainmtl.inference.ood import (

@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 from brainmtl.config import CONF_DIR
 from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.files import sha256
-from brainmtl.inference.operating_point import (
+from brainmtl.inference.operating.operating_point import (
     OperatingPoint,
     operating_point_path,
     read_operating_point,
     write_operating_point,
 )
-from brainmtl.inference.postprocess import PostprocessOptions
+from brainmtl.inference.operating.postprocess import PostprocessOptions
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from monai.transforms import FillHoles
 from scipy import ndimage
 
 from brainmtl.errors import ConfigError
-from brainmtl.inference.postprocess import (
+from brainmtl.inference.operating.postprocess import (
     PostprocessOptions,
     clean_slice,
     clean_volume,

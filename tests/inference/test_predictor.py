@@ -14,15 +14,15 @@ from PIL import Image
 from predicting import count_calls, head, with_point
 from scipy.special import expit, logit
 
-from brainmtl.data.preprocess import load_and_preprocess_image
+from brainmtl.data.preprocessing.preprocess import load_and_preprocess_image
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import forward
-from brainmtl.inference import calibration
 from brainmtl.inference.gradcam import layercam
 from brainmtl.inference.images import read_job
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import PostprocessOptions
+from brainmtl.inference.operating import calibration
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import PostprocessOptions
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import Failure, ImageResult
 

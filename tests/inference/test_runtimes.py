@@ -15,9 +15,9 @@ from support import run_python
 
 from brainmtl.config import CONF_DIR
 from brainmtl.errors import ConfigError
+from brainmtl.exporting.onnx_export import export_onnx
 from brainmtl.inference.gradcam import layercam
 from brainmtl.inference.network import Network
-from brainmtl.inference.onnx_export import export_onnx
 from brainmtl.inference.runtimes.choice import choose_runtime
 from brainmtl.models import MultiTaskModel
 

@@ -9,8 +9,8 @@ from scipy import special
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from brainmtl.inference import calibration
-from brainmtl.inference.calibration import MIN_CALIBRATION_IMAGES, TEMPERATURE_RANGE
+from brainmtl.inference.operating import calibration
+from brainmtl.inference.operating.calibration import MIN_CALIBRATION_IMAGES, TEMPERATURE_RANGE
 
 
 def simulated(

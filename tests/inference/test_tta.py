@@ -11,7 +11,7 @@ import torch
 
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.predict import forward
-from brainmtl.inference.tta import TTA_MODES, predict_modes, predict_with_tta
+from brainmtl.inference.operating.tta import TTA_MODES, predict_modes, predict_with_tta
 from brainmtl.models import create_multi_task_model
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from volume_inputs import announce, cut, flat, save
 
+from brainmtl.inference.inputs.volume_files import MAX_VOXELS
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import InputError
-from brainmtl.inference.volume_files import MAX_VOXELS
 
 
 def abstention(predictor: MultiTaskPredictor, path: Path) -> str:
@@ -98,7 +98,7 @@ def test_nothing_is_unpacked_before_the_header_was_checked(
     def read(*args: object, **options: object) -> None:
         raise AssertionError("the voxels were read")
 
-    monkeypatch.setattr("brainmtl.inference.volume_files.read_nifti", read)
+    monkeypatch.setattr("brainmtl.inference.inputs.volume_files.read_nifti", read)
     side = int(np.ceil(MAX_VOXELS ** (1 / 3))) + 1
     for path in (
         announce(tmp_path / "a.nii.gz", (side, side, side), b""),

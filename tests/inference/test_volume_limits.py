@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from volume_inputs import save
 
+from brainmtl.inference.inputs.volume_files import MAX_AXIS, read_volume
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.inference.results import InputError
-from brainmtl.inference.volume_files import MAX_AXIS, read_volume
 
 
 def long_volume(path: Path, shape: tuple[int, ...], kind: type = nib.Nifti1Image) -> Path:

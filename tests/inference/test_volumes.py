@@ -14,14 +14,14 @@ import pytest
 import quick_model
 from volume_inputs import save
 
-from brainmtl.data.cases import prepare_slices
+from brainmtl.data.preparation.cases import prepare_slices
 from brainmtl.data.samples import read_sample
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
 from brainmtl.evaluation.cases import original_mask, score_case
 from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.inference.model_folder import read_model_folder
-from brainmtl.inference.operating_point import OperatingPoint
-from brainmtl.inference.postprocess import PostprocessOptions, clean_volume
+from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.inference.operating.postprocess import PostprocessOptions, clean_volume
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 

@@ -17,8 +17,8 @@ from support import free_ports
 from brainmtl.evaluation.card import METRICS, build_card
 from brainmtl.evaluation.report.card import LABELS
 from brainmtl.evaluation.report.text import number
-from brainmtl.inference.bands import load_bands
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.bands import load_bands
+from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.results import DISCLAIMER
 from brainmtl.page import app, examples
 

@@ -15,8 +15,8 @@ import pytest
 from hostile import encode
 from PIL import Image
 
-from brainmtl.inference.bands import band_range
-from brainmtl.inference.input_check import read_picture
+from brainmtl.inference.inputs.input_check import read_picture
+from brainmtl.inference.operating.bands import band_range
 from brainmtl.inference.overlay import contour_overlay, grey_picture, heat_overlay
 from brainmtl.page import batch_tab, examples
 from brainmtl.page.boxes import literal

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from brainmtl.sweeps.jobs import Job
-from brainmtl.training.command_line import compose_words
-from brainmtl.training.records import Run
+from brainmtl.training.continuation.command_line import compose_words
+from brainmtl.training.run_folder.records import Run
 
 
 @pytest.mark.parametrize("swept", [["sweep=lambda"], []])

@@ -14,12 +14,12 @@ import pytest
 
 from brainmtl.errors import ConfigError
 from brainmtl.sweeps.overview import overview
-from brainmtl.training.status import read_status, record_failure, run_status
+from brainmtl.training.run_folder.status import read_status, record_failure, run_status
 
 CHILD = """
 import sys, time
 from pathlib import Path
-from brainmtl.training.status import run_status
+from brainmtl.training.run_folder.status import run_status
 with run_status(Path(sys.argv[1]), ["joint"], {}):
     print("in", flush=True)
     time.sleep(60)

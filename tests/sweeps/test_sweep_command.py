@@ -11,8 +11,8 @@ from pathlib import Path
 from sweeping import SMALL, Sweep, run_train
 
 from brainmtl.sweeps.jobs import find_jobs
-from brainmtl.training.command_line import option
-from brainmtl.training.status import read_status
+from brainmtl.training.continuation.command_line import option
+from brainmtl.training.run_folder.status import read_status
 
 
 def _mtimes(folder: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 from brainmtl.sweeps.jobs import Job
 from brainmtl.sweeps.plot import pareto_front
 from brainmtl.sweeps.settings import Result, Setting, choose, group_settings, reasons
-from brainmtl.training.records import Run
+from brainmtl.training.run_folder.records import Run
 
 
 def _job(number: int, lambda_cls: str, seed: str) -> Job:

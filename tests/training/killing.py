@@ -25,8 +25,8 @@ import torch
 from support import TINY_MODEL, Ended
 
 from brainmtl.config import PROJECT_ROOT
-from brainmtl.training.checkpoints import read_checkpoint
-from brainmtl.training.records import RECORD
+from brainmtl.training.continuation.checkpoints import read_checkpoint
+from brainmtl.training.run_folder.records import RECORD
 
 SMALL = (
     "data=phantom",
@@ -48,8 +48,8 @@ STAGES = ("seg_warmup", "cls_head", "joint")
 LOADED = [
     importlib.import_module(name)
     for name in (
-        "brainmtl.data.augmentation",
-        "brainmtl.data.datamodule",
+        "brainmtl.data.augmentation.compose",
+        "brainmtl.data.loading.datamodule",
         "brainmtl.training.curriculum",
         "brainmtl.training.summary.curves",
         "hydra.main",

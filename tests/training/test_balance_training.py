@@ -13,10 +13,10 @@ from brainmtl.errors import ConfigError
 from brainmtl.training.adversary import SourceAdversary, reversal_schedule
 from brainmtl.training.balance import FixedWeights, PCGrad, project_conflicting
 from brainmtl.training.build import make_datamodule, make_module
-from brainmtl.training.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.stage_keys import stage_key
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import MultiTaskModule
-from brainmtl.training.stage_keys import stage_key
 from brainmtl.training.stages import stage_configs
 
 BALANCES = ("fixed", "uncertainty", "dwa", "pcgrad")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from brainmtl.training.command_line import compose_words, word
+from brainmtl.training.continuation.command_line import compose_words, word
 
 AWKWARD = [
     "/runs/lr=0.1,seed=2/best.ckpt",

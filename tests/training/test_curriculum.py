@@ -11,10 +11,10 @@ import torch
 from support import count_calls, train_options
 
 from brainmtl.errors import ConfigError, DataError
-from brainmtl.training.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.stage_keys import stage_key
 from brainmtl.training.curriculum import train
 from brainmtl.training.runner import StageResult
-from brainmtl.training.stage_keys import stage_key
 from brainmtl.training.stages import stage_configs
 
 Weights = dict[str, torch.Tensor]
@@ -106,7 +106,7 @@ def test_joint_moves_every_part(run: list[StageResult]) -> None:
 
 def test_checkpoint_describes_the_run(run: list[StageResult], phantom_dir: Path) -> None:
     from brainmtl.data.manifest import manifest_hash
-    from brainmtl.data.preprocess import PREPROCESSING_VERSION
+    from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 
     model, meta = load_model(run[2].best)
     assert meta["preprocessing_version"] == PREPROCESSING_VERSION

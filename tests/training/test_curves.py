@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from brainmtl.training.records import Run
+from brainmtl.training.run_folder.records import Run
 from brainmtl.training.summary.curves import draw_curves
 
 STAGES = {"seg_warmup": 3, "cls_head": 1, "joint_1": 3, "joint_2": 3, "joint_3": 3, "joint": 1}

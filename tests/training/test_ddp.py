@@ -13,12 +13,12 @@ from support import train_options
 
 from brainmtl.errors import ConfigError
 from brainmtl.training.build import make_datamodule, make_module
-from brainmtl.training.checkpoints import load_weights, read_checkpoint
+from brainmtl.training.continuation.checkpoints import load_weights, read_checkpoint
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import NonFiniteLossError
+from brainmtl.training.run_folder.status import read_status
 from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import stage_configs
-from brainmtl.training.status import read_status
 from brainmtl.training.team import team_size
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu")

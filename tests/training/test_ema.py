@@ -9,7 +9,7 @@ import torch
 from support import train_options
 
 from brainmtl.errors import ConfigError
-from brainmtl.training.checkpoints import load_model
+from brainmtl.training.continuation.checkpoints import load_model
 from brainmtl.training.curriculum import train
 from brainmtl.training.ema import EmaUpdate, resolve_decay
 

@@ -17,11 +17,11 @@ from brainmtl.data.manifest import case_of
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.comparison.folders import resolve
 from brainmtl.training.build import make_datamodule
-from brainmtl.training.checkpoints import load_model, mean_checkpoint, read_checkpoint
+from brainmtl.training.continuation.checkpoints import load_model, mean_checkpoint, read_checkpoint
 from brainmtl.training.curriculum import compare_with_members, train
+from brainmtl.training.run_folder.status import read_status
 from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import stage_configs
-from brainmtl.training.status import read_status
 
 TWO = (
     "members=2",

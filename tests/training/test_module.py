@@ -12,17 +12,17 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from support import compose, count_calls, train_options
 
-from brainmtl.data.collate import multitask_collate
+from brainmtl.data.loading.collate import multitask_collate
 from brainmtl.data.manifest import read_manifest, write_manifest
 from brainmtl.errors import ConfigError
 from brainmtl.models.multitask import MultiTaskOutput
-from brainmtl.training import panel
 from brainmtl.training.build import make_datamodule, make_module
-from brainmtl.training.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.checkpoints import load_model, read_checkpoint
 from brainmtl.training.curriculum import train
 from brainmtl.training.module import NonFiniteLossError
+from brainmtl.training.observers import panel
+from brainmtl.training.observers.scores import SourceScores, role_means
 from brainmtl.training.runner import StageResult
-from brainmtl.training.scores import SourceScores, role_means
 from brainmtl.training.stages import stage_configs
 
 SIZE = 16

@@ -11,9 +11,9 @@ import pytest
 from killing import SMALL, assert_same_run, train_py
 
 from brainmtl.errors import ConfigError
-from brainmtl.training.command_line import compose_words, key_of, literal
-from brainmtl.training.rerun import expand
-from brainmtl.training.run_record import comparable, differences, show
+from brainmtl.training.continuation.command_line import compose_words, key_of, literal
+from brainmtl.training.continuation.rerun import expand
+from brainmtl.training.run_folder.run_record import comparable, differences, show
 
 
 @pytest.fixture(scope="module")

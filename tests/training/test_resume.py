@@ -16,15 +16,19 @@ from pathlib import Path
 import pytest
 from killing import SMALL, STEP, Moment, assert_same_run, ended, started, train_py, wait_for
 
-from brainmtl.training.status import read_status
+from brainmtl.training.run_folder.status import read_status
 
 VALIDATE = "brainmtl.training.module:MultiTaskModule.validation_step"
 # What happens in one run, in this order: each process is killed and the next one goes on.
 MOMENTS = {
     "in an epoch": Moment(STEP, 4),
     "in its validation": Moment(VALIDATE, 2),
-    "while a checkpoint is flushed": Moment("brainmtl.training.checkpoint_io:_flush", 1),
-    "between its file and its name": Moment("brainmtl.training.checkpoint_io:previous", 1),
+    "while a checkpoint is flushed": Moment(
+        "brainmtl.training.continuation.checkpoint_io:_flush", 1
+    ),
+    "between its file and its name": Moment(
+        "brainmtl.training.continuation.checkpoint_io:previous", 1
+    ),
     "before the record of a finished stage": Moment("brainmtl.training.runner:_finish"),
     "between two stages": Moment("brainmtl.training.curriculum:remember_stage"),
     "in the second stage": Moment(STEP, 8),

@@ -11,8 +11,8 @@ import pytest
 from killing import SMALL, STEP, Moment, assert_same_run, train_py
 
 from brainmtl.errors import ConfigError, DataError
-from brainmtl.training.rerun import expand
-from brainmtl.training.status import read_status, run_status
+from brainmtl.training.continuation.rerun import expand
+from brainmtl.training.run_folder.status import read_status, run_status
 
 OPTIONS = (*SMALL, "stage=joint", "loss.lambda_cls=1")
 

@@ -11,9 +11,9 @@ import torch
 from killing import assert_equal
 
 from brainmtl.errors import DataError
-from brainmtl.training.checkpoint_io import SafeCheckpointIO, previous
-from brainmtl.training.checkpoints import read_checkpoint
-from brainmtl.training.resume import find_state
+from brainmtl.training.continuation.checkpoint_io import SafeCheckpointIO, previous
+from brainmtl.training.continuation.checkpoints import read_checkpoint
+from brainmtl.training.continuation.resume import find_state
 
 
 def _checkpoint(step: int, score: float | None = None, size: int = 2000) -> dict[str, Any]:

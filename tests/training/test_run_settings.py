@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support import compose
 
-from brainmtl.training.settings import run_settings
+from brainmtl.training.run_folder.settings import run_settings
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from brainmtl.config import compose
-from brainmtl.data.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.models import create_multi_task_model
-from brainmtl.training.checkpoints import load_model, read_checkpoint
-from brainmtl.training.run_record import comparable
-from brainmtl.training.start import BUILT_IN, starting_weights, write_built_in
+from brainmtl.training.continuation.checkpoints import load_model, read_checkpoint
+from brainmtl.training.continuation.start import BUILT_IN, starting_weights, write_built_in
+from brainmtl.training.run_folder.run_record import comparable
 
 
 def options(*overrides: str) -> dict:

@@ -13,14 +13,14 @@ from support import compose, train_options
 
 from brainmtl.errors import ConfigError
 from brainmtl.training.build import make_datamodule, make_module
-from brainmtl.training.callbacks import TaskGradients
-from brainmtl.training.checkpoints import read_checkpoint
+from brainmtl.training.continuation.checkpoints import read_checkpoint
 from brainmtl.training.curriculum import train
+from brainmtl.training.observers.callbacks import TaskGradients
 from brainmtl.training.runner import StageResult
 from brainmtl.training.stages import stage_configs
 
 OBSERVED = (
-    "+callbacks.task_gradients={_target_: brainmtl.training.callbacks.TaskGradients, "
+    "+callbacks.task_gradients={_target_: brainmtl.training.observers.callbacks.TaskGradients, "
     "every_n_steps: 2}"
 )
 # Surgery takes the graph apart task by task: if looking at it did any harm, it would show here.

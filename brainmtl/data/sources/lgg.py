@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmtl.data.geometry import VolumeGeometry
 from brainmtl.data.image_io import read_channel, read_mask_image
+from brainmtl.data.preprocessing.geometry import VolumeGeometry
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.brats import canonical_modality
 from brainmtl.data.sources.walk import same_files, walk_files

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import VolumeGeometry, check_affine
+from brainmtl.data.preprocessing.geometry import VolumeGeometry, check_affine
 from brainmtl.data.records import Case
 from brainmtl.errors import DataError
 

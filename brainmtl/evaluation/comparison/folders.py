@@ -10,8 +10,8 @@ from typing import Any
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, Lines, read_lines
-from brainmtl.training.records import read_run
-from brainmtl.training.status import read_status
+from brainmtl.training.run_folder.records import read_run
+from brainmtl.training.run_folder.status import read_status
 
 STAGES = ("seg_warmup", "cls_head", "heads", "joint")  # in the order of training
 PARTS = {"dice": "decoder", "balanced_accuracy": "head", "roc_auc": "head", "accuracy": "head"}

@@ -9,8 +9,8 @@ from typing import Any
 
 from brainmtl.evaluation.comparison.arms import Arm
 from brainmtl.evaluation.comparison.folders import Evaluation
-from brainmtl.training.recipe import SEEDS, recipe_differences
-from brainmtl.training.run_record import find_record, hash_differences, show
+from brainmtl.training.run_folder.recipe import SEEDS, recipe_differences
+from brainmtl.training.run_folder.run_record import find_record, hash_differences, show
 
 
 def seed_warnings(recipes: Sequence[Sequence[Arm]]) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.errors import ConfigError
-from brainmtl.training.recipe import FOLD, recipe_differences
-from brainmtl.training.run_record import differences, show
+from brainmtl.training.run_folder.recipe import FOLD, recipe_differences
+from brainmtl.training.run_folder.run_record import differences, show
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def find_folds(folder: Path, stage: str) -> list[FoldModel]:
     Raises:
         ConfigError: none there, a job without fold, a fold twice, or jobs whose options differ.
     """
-    from brainmtl.training.checkpoints import read_checkpoint
+    from brainmtl.training.continuation.checkpoints import read_checkpoint
 
     if not folder.is_dir():
         raise ConfigError(

@@ -31,7 +31,7 @@ from brainmtl.evaluation.shortcuts.association import label_source_association
 from brainmtl.evaluation.shortcuts.unseen import unseen_report
 from brainmtl.evaluation.showcase import Shown, draw_cases, show
 from brainmtl.files import sha256
-from brainmtl.inference.operating_point import OperatingPoint
+from brainmtl.inference.operating.operating_point import OperatingPoint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from brainmtl.inference.bands import Band, band_of
+from brainmtl.inference.operating.bands import Band, band_of
 
 
 def observed(rows: Sequence[Mapping[str, Any]], bands: Sequence[Band]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from brainmtl.evaluation.report.overview import (
 )
 from brainmtl.evaluation.report.segmentation import literature, patient, segmentation
 from brainmtl.files import write_json, write_text
-from brainmtl.inference.bands import Band
+from brainmtl.inference.operating.bands import Band
 
 REPORT_VERSION = "1"
 
@@ -64,7 +64,7 @@ def write_report(
         pictures: per source, pictures of cases that were drawn before: (caption, path), the path
             absolute or relative to ``out_dir``.
         sections: chapters that other parts of the evaluation have written.
-        bands: from :func:`brainmtl.inference.bands.load_bands`.
+        bands: from :func:`brainmtl.inference.operating.bands.load_bands`.
         draw: False leaves out the figures that the report draws itself.
 
     Returns:

@@ -11,7 +11,7 @@ from brainmtl.evaluation.report.operating import advice_table, operating_point
 from brainmtl.evaluation.report.overview import training_names
 from brainmtl.evaluation.report.text import described, number
 from brainmtl.evaluation.table import NOT_MEASURED
-from brainmtl.inference.bands import Band
+from brainmtl.inference.operating.bands import Band
 
 LABELS = {
     "classification.balanced_accuracy": "Balanced accuracy",

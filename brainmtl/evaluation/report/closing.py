@@ -15,7 +15,7 @@ from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import UNNAMED, training_names
 from brainmtl.evaluation.report.text import number, quantity
-from brainmtl.training.command_line import word
+from brainmtl.training.continuation.command_line import word
 
 FEW_GROUPS = 30
 PACKAGES = (

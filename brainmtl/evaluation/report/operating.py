@@ -7,7 +7,7 @@ from typing import Any
 
 from brainmtl.evaluation.report.document import Block, heading, paragraph, table
 from brainmtl.evaluation.report.text import NOT_DEFINED, fraction, number
-from brainmtl.inference.bands import Band, band_range
+from brainmtl.inference.operating.bands import Band, band_range
 
 CANDIDATES = "candidates"
 LABELS = {

@@ -5,7 +5,7 @@ takes them away from every raw picture alike, so the corruption acts on a raw-li
 from 0 (its darkest value: bone, air and fluid are nearly black) to 1 (its brightest), the air around
 it 0. Blur, low resolution and JPEG then mix the head with black air, as in a raw picture, and gamma,
 bias field and Rician noise find their zero. What comes out goes through the pipeline's own
-:func:`brainmtl.data.preprocess.normalize_zscore` (clipping, z-score over the head, constant
+:func:`brainmtl.data.preprocessing.preprocess.normalize_zscore` (clipping, z-score over the head, constant
 background) and its rounding to float16. A mere scale of intensities is therefore undone.
 
 Kept are the head's outline and the frame: the curves measure the network, not the search for the
@@ -31,9 +31,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from brainmtl.data.geometry import resize
 from brainmtl.data.half import from_half, to_half
-from brainmtl.data.preprocess import BACKGROUND_VALUE, normalize_zscore
+from brainmtl.data.preprocessing.geometry import resize
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, normalize_zscore
 from brainmtl.errors import DataError
 
 LEVELS = 5
@@ -189,7 +189,7 @@ def _rotate(
     """Counter-clockwise by ``degrees``: image bilinear, mask nearest, by the augmentation's map."""
     import torch
 
-    from brainmtl.data.augmentation import AffineParameters, RandomAffine2d
+    from brainmtl.data.augmentation.compose import AffineParameters, RandomAffine2d
 
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     parameters = AffineParameters(torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]))

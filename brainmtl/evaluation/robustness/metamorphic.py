@@ -5,7 +5,7 @@ a few pixels, and with all raw intensities multiplied by a number. The idea is C
 "Metamorphic testing: a new approach for generating next test cases", 1998.
 
 A flip and a shift only move prepared pixels. The scale goes through
-:func:`brainmtl.data.preprocess.preprocess_slice` with its search for the head, once with and once
+:func:`brainmtl.data.preprocessing.preprocess.preprocess_slice` with its search for the head, once with and once
 without the factor, in the stored frame: what differs is the pipeline's and the model's doing.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry
-from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
+from brainmtl.data.preprocessing.geometry import SliceGeometry
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, preprocess_slice
 from brainmtl.evaluation.metrics import overlap, ratio
 from brainmtl.evaluation.robustness.corruptions import head_of, raw_like
 

@@ -64,7 +64,7 @@ class Predictor:
         """Answers about float32 images (N, C, H, W); DataError where they are not finite."""
         import torch
 
-        from brainmtl.inference import calibration
+        from brainmtl.inference.operating import calibration
 
         batch = torch.from_numpy(images).to(self.device)
         probability, pixels = forward(self.model, batch, precision=self.precision)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.evaluation.shortcuts.images import at_most, sample_batches
 from brainmtl.evaluation.shortcuts.network import calibrated_probabilities
 from brainmtl.evaluation.shortcuts.regions import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.geometry import SliceGeometry
+from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.data.samples import Sample
 from brainmtl.evaluation.shortcuts.images import sample_batches, thumbnail
 from brainmtl.evaluation.shortcuts.regions import head_region

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.data.geometry import resize
+from brainmtl.data.preprocessing.geometry import resize
 from brainmtl.data.samples import Sample, read_sample
 from brainmtl.data.selection import present_sources, select_rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.evaluation.shortcuts.baselines import BASELINES, TRAIN_LIMIT
 from brainmtl.evaluation.shortcuts.probe import FEATURES
 from brainmtl.evaluation.shortcuts.tables import fraction, interval, number, percent, table

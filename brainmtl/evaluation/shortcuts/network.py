@@ -26,7 +26,7 @@ def calibrated_probabilities(
     """
     import torch
 
-    from brainmtl.inference.calibration import apply
+    from brainmtl.inference.operating.calibration import apply
 
     with torch.inference_mode():
         parts = [

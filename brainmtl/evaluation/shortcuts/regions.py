@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainmtl.data.geometry import resize
-from brainmtl.data.preprocess import BACKGROUND_VALUE
-from brainmtl.data.regions import bounding_box
+from brainmtl.data.preprocessing.geometry import resize
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.regions import bounding_box
 
 DEPTHS = np.linspace(0.0, 0.6, 21)  # bins of depth, as a share of the deepest point of the head
 SCALP_DEPTH = 0.25  # the scalp's bright ring lies above this depth

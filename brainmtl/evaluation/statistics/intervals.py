@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmtl.data.preprocess import IMAGE_SIZE
+from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 from brainmtl.evaluation.statistics import weighted
 from brainmtl.evaluation.statistics.bootstrap import (
     RESAMPLES,

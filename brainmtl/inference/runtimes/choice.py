@@ -199,7 +199,7 @@ def _make(
 def _image(channels: int) -> Tensor:
     import torch
 
-    from brainmtl.data.preprocess import IMAGE_SIZE
+    from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, channels, IMAGE_SIZE, IMAGE_SIZE, generator=generator)

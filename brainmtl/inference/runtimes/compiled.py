@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from brainmtl.data.preprocess import IMAGE_SIZE
+from brainmtl.data.preprocessing.preprocess import IMAGE_SIZE
 from brainmtl.errors import ConfigError
 from brainmtl.inference.runtimes.eager import Eager
 

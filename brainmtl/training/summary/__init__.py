@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from brainmtl.files import write_text
-from brainmtl.training.records import RECORD, Run, read_run
+from brainmtl.training.run_folder.records import RECORD, Run, read_run
 from brainmtl.training.summary.curves import draw_curves
 from brainmtl.training.summary.markdown import summary_text
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.evaluation.comparison.plot import COLOURS
 from brainmtl.files import atomic_path
-from brainmtl.training.records import Run, best_of, sources_of
+from brainmtl.training.run_folder.records import Run, best_of, sources_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.markdown import markdown_table
-from brainmtl.training.command_line import word
-from brainmtl.training.records import FIGURES, Run, best_of, sources_of
+from brainmtl.training.continuation.command_line import word
+from brainmtl.training.run_folder.records import FIGURES, Run, best_of, sources_of
 
 PARTS = ("encoder", "decoder", "head")
 NOTE = (

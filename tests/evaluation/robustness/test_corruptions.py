@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage, stats
 from textured_heads import prepare, raw_head
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE, normalize_zscore
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, normalize_zscore
 from brainmtl.errors import DataError
 from brainmtl.evaluation.robustness.corruptions import (
     CORRUPTIONS,

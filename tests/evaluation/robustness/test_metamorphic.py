@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from textured_heads import prepare, raw_head
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE, preprocess_slice
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, preprocess_slice
 from brainmtl.evaluation.robustness.corruptions import head_of
 from brainmtl.evaluation.robustness.metamorphic import (
     CHECKS,

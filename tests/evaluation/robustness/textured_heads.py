@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from brainmtl.data.geometry import SliceGeometry
-from brainmtl.data.preprocess import preprocess_slice
+from brainmtl.data.preprocessing.geometry import SliceGeometry
+from brainmtl.data.preprocessing.preprocess import preprocess_slice
 
 DRAW_SEED = 5  # of the observations that several tests share
 SIZE = 128  # any size does; 256 would only make the tests slower

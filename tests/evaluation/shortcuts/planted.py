@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from scipy import ndimage
 
-from brainmtl.data.geometry import SliceGeometry
 from brainmtl.data.manifest import MANIFEST_COLUMNS, write_manifest
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.geometry import SliceGeometry
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.data.samples import read_sample, write_sample
 from brainmtl.models import MultiTaskModel, create_multi_task_model
 

@@ -11,7 +11,7 @@ from planted import Spec, parts, write_folder
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from brainmtl.data.geometry import SliceGeometry, VolumeGeometry
+from brainmtl.data.preprocessing.geometry import SliceGeometry, VolumeGeometry
 from brainmtl.data.samples import Sample
 from brainmtl.evaluation.shortcuts.baselines import BASELINES, baseline_lines, nearest_neighbour
 from brainmtl.evaluation.shortcuts.descriptors import (

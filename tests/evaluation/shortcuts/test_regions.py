@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted import RADIUS, RIM, SIZE, disc, head
 
-from brainmtl.data.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.evaluation.shortcuts.regions import (
     Rim,
     brain_region,

@@ -1,0 +1,1 @@
+"""Random changes of training samples: geometry, intensities, skulls, tumours of other contrast."""

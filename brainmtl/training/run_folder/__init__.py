@@ -1,0 +1,1 @@
+"""What a run's folder says of itself: options, revision, versions, state, figures of every epoch."""
