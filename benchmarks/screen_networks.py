@@ -24,7 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.speed.loading import data_module
 from brainmtl.config import compose
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 from brainmtl.models.multitask import PARTS, MultiTaskModel
 from brainmtl.training.ema import EmaUpdate, resolve_decay
 from brainmtl.training.observers.scores import SourceScores

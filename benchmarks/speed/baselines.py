@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from brainmtl.config import CONF_DIR
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 from brainmtl.models import MultiTaskModel
 
 REFERENCE = "unet_2m"  # the plain U-Net of the same size: base 32, depth 3, 256x256 throughout

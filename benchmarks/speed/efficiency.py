@@ -9,7 +9,7 @@ import torch
 from benchmarks.speed.baselines import SIDE, build, channels_last, default_name
 from benchmarks.speed.environment import in_both_formats
 from benchmarks.speed.timing import Call, Row, Settings, compare, interleave
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 from brainmtl.models.summary import summarize
 
 BATCHES = (1, 16)

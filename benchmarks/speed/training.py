@@ -13,7 +13,7 @@ from benchmarks.speed.baselines import FAST, REFERENCE, build, default_name
 from benchmarks.speed.environment import bf16_missing, in_both_formats
 from benchmarks.speed.timing import Row, Settings, faster, interleave, skipped_row
 from brainmtl.config import CONF_DIR
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 from brainmtl.models.multitask import PARTS
 
 Batch = dict[str, Any]

@@ -75,7 +75,7 @@ class EvaluationOptions:
 
     def network(self) -> dict[str, Any]:
         """Options of every pass through the network."""
-        from brainmtl.evaluation.predict import choose_device
+        from brainmtl.inference.device import choose_device
 
         return {
             "batch_size": self.batch_size,

@@ -15,7 +15,7 @@ from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.data.samples import Sample, read_sample
 from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.evaluation import metrics
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 from brainmtl.inference.operating.decision import decide_many
 from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.operating.postprocess import clean_slice
@@ -89,28 +89,6 @@ class Prediction:
             "synthetic": int(row.synthetic),
             "fold": int(row.fold) if row.fold >= 0 else None,
         }
-
-
-def choose_device(device: str = "auto") -> str:
-    """``auto`` -> ``cuda`` where there is one, else ``cpu``; any other name of torch's is passed through.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    import torch
-
-    device = str(device)  # Hydra reads 0 as a number
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device={device}: this torch sees no CUDA device, use device=cpu")
-    try:
-        torch.empty(0, device=device)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"device={device}: this torch has no such device, use device=cpu or cuda"
-        ) from error
-    return device
 
 
 def forward(

@@ -62,9 +62,9 @@ def export(
         ConfigError: a path or option that cannot work, or an extra that is not installed.
         DataError: a broken checkpoint, operating point or data folder.
     """
-    from brainmtl.evaluation.predict import choose_device
     from brainmtl.evaluation.selection import load_checkpoint
     from brainmtl.exporting.int8_export import add_int8
+    from brainmtl.inference.device import choose_device
 
     ckpt = Path(ckpt)
     check_count("batch_size", batch_size)

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.errors import DataError
+from brainmtl.exporting.training_rows import training_rows
 from brainmtl.inference.runtimes.graphs import IMAGE, NAMES, level_names
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from brainmtl.inference.ood import OodDetector
     from brainmtl.inference.operating.operating_point import OperatingPoint
     from brainmtl.inference.runtimes.onnx_runtime import OnnxRuntime
@@ -105,40 +103,6 @@ def export_int8(folder: Path, images: Sequence[np.ndarray]) -> None:
     feeds = zip(*(_encoded(runtime, image) for image in images), strict=True)
     for source, target, own in zip(NAMES["32"], NAMES["int8"], feeds, strict=True):
         _quantise(folder / source, folder / target, own)
-
-
-def training_rows(
-    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None
-) -> pd.DataFrame:
-    """Rows of a split, as the checkpoint's training saw it, of the sources of training, cases together.
-
-    ``limit`` is of all images, spread evenly over sources, labels and groups.
-
-    Raises:
-        DataError: there are none.
-    """
-    from brainmtl.data.manifest import load_manifest
-    from brainmtl.data.selection import select_rows
-    from brainmtl.evaluation.selection import (
-        check_samples,
-        choose_fold,
-        trained_here,
-        trained_sources,
-    )
-
-    manifest = load_manifest(data_dir)
-    frame = manifest.frame
-    sources = trained_sources(frame, meta)
-    fold = choose_fold("auto", meta, same_data=trained_here(manifest, meta))
-    each = None if limit is None else max(1, limit // max(1, len(sources)))
-    rows = frame.iloc[select_rows(frame, sources, [split], fold, each)]
-    if rows.empty:
-        raise DataError(
-            f"{data_dir} has no images of split {split} of the sources of training "
-            f"({meta.get('sources')}), which int8=true needs: give the data_dir of training"
-        )
-    check_samples(rows, data_dir, dict(meta))
-    return rows.sort_values(["source", "case_id", "position"], kind="stable")
 
 
 def _encoded(

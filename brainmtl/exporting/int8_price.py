@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.exporting.int8_export import training_rows
+from brainmtl.exporting.training_rows import training_rows
 from brainmtl.inference.ood import pool
 from brainmtl.inference.runtimes.graphs import NAMES
 from brainmtl.markdown import markdown_table

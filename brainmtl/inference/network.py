@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
 
     from brainmtl.inference.runtimes.base import Runtime
     from brainmtl.models.multitask import MultiTaskModel
-
-
-def autocast(device: str, precision: str) -> AbstractContextManager:
-    """bfloat16 autocast where ``precision`` is "bf16" on ``device`` (such as cuda:0), else nothing."""
-    import torch
-
-    if precision == "bf16":
-        return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from brainmtl.inference.results import Failure, ImageResult, InputError, VolumeR
 from brainmtl.serve import encoding
 from brainmtl.serve.errors import ApiError, error_body
 from brainmtl.serve.schemas import BatchAnswer, BatchItem, MultitaskAnswer
+from brainmtl.serve.settings import CHUNK
 from brainmtl.serve.volumes import write_volume
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from brainmtl.serve.service import Service
 
 MAX_FILES = 32  # of a batch
-CHUNK = 4  # pictures of a batch that go through the network, and lie in memory, together
 # Of pictures that are answered together: sixteen of 512x512, or four of 1024x1024.
 MAX_PIXELS_TOGETHER = 1 << 22
 # 422 for the others: a picture of a kind that is read here, but damaged, too small or animated.

@@ -16,6 +16,7 @@ from brainmtl.inference.images import MAX_BATCH
 from brainmtl.inference.runtimes import PRECISIONS, RUNTIMES
 
 MEBIBYTE = 1 << 20
+CHUNK = 4  # pictures of a batch that go through the network, and lie in memory, together
 DEFAULT_AUDIT_LOG = PROJECT_ROOT / "outputs" / "serve" / "audit.jsonl"
 
 Number = TypeVar("Number", int, float)

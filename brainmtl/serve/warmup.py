@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainmtl.serve.encoding import overlay_png
-from brainmtl.serve.jobs import CHUNK
+from brainmtl.serve.settings import CHUNK
 
 if TYPE_CHECKING:
     from brainmtl.inference.network import Network

@@ -114,7 +114,7 @@ def check_choice(runtime: str, device: str, precision: str) -> str:
     Raises:
         ConfigError: as :func:`choose_runtime`.
     """
-    from brainmtl.evaluation.predict import choose_device
+    from brainmtl.inference.device import choose_device
 
     for name, value, known in (
         ("runtime", runtime, RUNTIMES),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from brainmtl.inference.network import autocast
+from brainmtl.inference.device import autocast
 
 if TYPE_CHECKING:
     from torch import Tensor

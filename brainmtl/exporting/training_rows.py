@@ -1,0 +1,45 @@
+"""Images of training that the int8 graphs are calibrated and judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainmtl.data.manifest import load_manifest
+from brainmtl.data.selection import select_rows
+from brainmtl.errors import DataError
+from brainmtl.evaluation.selection import (
+    check_samples,
+    choose_fold,
+    trained_here,
+    trained_sources,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def training_rows(
+    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None
+) -> pd.DataFrame:
+    """Rows of a split, as the checkpoint's training saw it, of the sources of training, cases together.
+
+    ``limit`` is of all images, spread evenly over sources, labels and groups.
+
+    Raises:
+        DataError: there are none.
+    """
+    manifest = load_manifest(data_dir)
+    frame = manifest.frame
+    sources = trained_sources(frame, meta)
+    fold = choose_fold("auto", meta, same_data=trained_here(manifest, meta))
+    each = None if limit is None else max(1, limit // max(1, len(sources)))
+    rows = frame.iloc[select_rows(frame, sources, [split], fold, each)]
+    if rows.empty:
+        raise DataError(
+            f"{data_dir} has no images of split {split} of the sources of training "
+            f"({meta.get('sources')}), which int8=true needs: give the data_dir of training"
+        )
+    check_samples(rows, data_dir, dict(meta))
+    return rows.sort_values(["source", "case_id", "position"], kind="stable")
