@@ -11,19 +11,22 @@ from brainmtl.errors import ConfigError
 @entry("crossval")
 def main(cfg: DictConfig) -> None:
     """Command-line entry."""
-    from brainmtl.evaluation.crossval.repeats import summarise_repeats
+    from brainmtl.evaluation.crossval.repeats import check_repeats, summarise_repeats
     from brainmtl.evaluation.crossval.run import cross_validate
     from brainmtl.evaluation.table import print_table, stage_rows, stage_table
 
     options = plain(cfg)
     folders = options.pop("dir")
-    if isinstance(folders, list) and len(folders) > 1 and options["out_dir"]:
+    folders = folders if isinstance(folders, list) else [folders]
+    if len(folders) > 1 and options["out_dir"]:
         raise ConfigError(
             f"out_dir={options['out_dir']} is one folder for the evaluations of {len(folders)} repeats: leave "
             "it away, each is written beside its own folds"
         )
+    if len(folders) > 1:
+        check_repeats(folders, options["stage_name"])
     found = []
-    for folder in folders if isinstance(folders, list) else [folders]:
+    for folder in folders:
         found.append(cross_validate(folder, **options))
         run = found[-1]["run"]
         title = f"{folder}: {len(run['folds'])} folds, every case predicted once"

@@ -21,6 +21,7 @@ from brainmtl.inference.operating.operating_point import (
     operating_point_path,
     read_operating_point,
 )
+from brainmtl.training.continuation.command_line import word
 
 if TYPE_CHECKING:
     from brainmtl.inference.ood import OodDetector
@@ -126,7 +127,7 @@ def _operating_point(ckpt: Path) -> OperatingPoint:
     print(
         f"warning: {operating_point_path(ckpt)} is missing. The model is exported with an operating "
         "point that is not fitted: P is not calibrated, and the threshold is 0.5. "
-        f"`python evaluate.py ckpt={ckpt}` fits it"
+        f"`python evaluate.py {word('ckpt', ckpt)}` fits it"
     )
     return OperatingPoint.default()
 
@@ -209,7 +210,7 @@ def _write_card(
     if found is None:
         print(
             "warning: no evaluation of this checkpoint with this operating point lies beside it, so "
-            f"the model card has no figures. `python evaluate.py ckpt={ckpt}` makes one"
+            f"the model card has no figures. `python evaluate.py {word('ckpt', ckpt)}` makes one"
         )
     card, text = found or bare_card(ckpt, digest, meta, point)
     if price is not None:

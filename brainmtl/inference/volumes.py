@@ -186,7 +186,7 @@ def _warnings(found: _Found, slices: list[SliceResult], label: str) -> list[str]
     called = sum(one.label == TUMOUR for one in slices)
     if called and label == NO_TUMOUR:
         warnings.append(
-            f"{called} slices are called tumour, but the volume outlined on them does not exceed the "
+            f"{called} of {len(slices)} slices are called tumour, but the volume outlined on them does not exceed the "
             "limit from which a patient is called."
         )
     return warnings

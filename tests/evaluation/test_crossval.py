@@ -20,7 +20,7 @@ from support import compose
 from brainmtl.data.manifest import read_manifest, source_hashes, write_manifest
 from brainmtl.errors import BrainMTLError, ConfigError
 from brainmtl.evaluation.crossval.folds import find_folds
-from brainmtl.evaluation.crossval.repeats import summarise_repeats
+from brainmtl.evaluation.crossval.repeats import check_repeats, summarise_repeats
 from brainmtl.evaluation.crossval.run import cross_validate
 from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
@@ -181,6 +181,19 @@ def test_repeats_are_summarised(merged: dict[str, Any], tmp_path: Path) -> None:
         repeat |= {"out_dir": tmp_path, "run": {"display_names": {"a": "A"}}}
     text = summarise_repeats([first, second]).read_text(encoding="utf-8")
     assert "| A | ROC-AUC | 0.600 | 0.141 | 0.500 | 0.700 | 2 |" in text
+
+
+def test_repeats_are_other_trainings_of_one_recipe(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    first = write_run(folder, tmp_path / "a", model, (0, 1))
+    again = write_run(folder, tmp_path / "b", model, (0, 1), seed=1)
+    other = write_run(folder, tmp_path / "c", model, (0, 1), ema_decay=0.5)
+    check_repeats([first, again], "joint")
+    with pytest.raises(ConfigError, match="is given twice"):
+        check_repeats([first, again, first / ".." / "a"], "joint")
+    with pytest.raises(ConfigError, match=r"ema_decay.*repeats are of one recipe"):
+        check_repeats([first, other], "joint")
 
 
 def test_the_folder_of_training_must_not_have_changed(

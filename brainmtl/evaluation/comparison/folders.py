@@ -10,6 +10,7 @@ from typing import Any
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, Lines, read_lines
+from brainmtl.training.continuation.command_line import word
 from brainmtl.training.run_folder.records import read_run
 from brainmtl.training.run_folder.status import read_status
 
@@ -129,7 +130,7 @@ def _evaluations(stages: Sequence[Path], split: str) -> list[Path]:
     missing = [path.parent for path in found if not (path / "run.json").is_file()]
     if missing:
         commands = "; ".join(
-            f"`python evaluate.py ckpt={stage / 'checkpoints' / 'best.ckpt'} split={split}`"
+            f"`python evaluate.py {word('ckpt', stage / 'checkpoints' / 'best.ckpt')} split={split}`"
             for stage in missing
         )
         names = ", ".join(stage.name for stage in missing)

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brainmtl.errors import ConfigError
+from brainmtl.evaluation.crossval.folds import find_folds
 from brainmtl.evaluation.metrics import mean_sd
 from brainmtl.files import write_json, write_text
 from brainmtl.markdown import markdown_table
+from brainmtl.training.run_folder.recipe import FOLD, SEEDS, recipe_differences
+from brainmtl.training.run_folder.run_record import show
 
 FIGURES = {
     "segmentation.per_patient.dice": "Dice per patient",
@@ -19,6 +23,29 @@ FIGURES = {
     "classification.sensitivity": "Sensitivity",
     "classification.specificity": "Specificity",
 }
+
+
+def check_repeats(folders: Sequence[str | Path], stage: str) -> None:
+    """Refuse what the SD over repeats would be wrong of.
+
+    Raises:
+        ConfigError: a folder that is given twice, or trainings that differ in more than seed and data;
+            also as :func:`.folds.find_folds`.
+    """
+    places = [Path(folder).resolve() for folder in folders]
+    for k, place in enumerate(places):
+        if place in places[:k]:
+            raise ConfigError(
+                f"dir={folders[k]} is given twice: repeats are trainings of their own"
+            )
+    first, *others = [find_folds(Path(folder), stage)[0] for folder in folders]
+    for other in others:
+        if found := recipe_differences(first.meta["config"], other.meta["config"], (*SEEDS, *FOLD)):
+            raise ConfigError(
+                f"{first.checkpoint} and {other.checkpoint} were trained with different options "
+                f"({show(found)}): repeats are of one recipe. Compare two recipes by "
+                "`python -m brainmtl.compare`"
+            )
 
 
 def summarise_repeats(found: Sequence[dict[str, Any]]) -> Path:
