@@ -26,8 +26,9 @@ def check_columns(frame: pd.DataFrame) -> list[Finding]:
     """Rows of the manifest whose columns contradict each other."""
     has_mask, pixels, label = frame["has_mask"] == 1, frame["tumour_pixels"], frame["label"]
     path = frame["source"].astype(str) + "/" + frame["split"].astype(str) + "/" + frame["image_id"]
-    pictures = frame[(frame["kind"] == "image") & (label >= 0)]
-    answers = pictures["label"].groupby(pictures["raw_sha256"].astype(str)).transform("nunique")
+    raw = frame["raw_sha256"].astype(str)
+    pictures = frame[(frame["kind"] == "image") & (label >= 0) & (raw != "")]
+    answers = pictures["label"].groupby(raw).transform("nunique")
     broken = {
         "split is none of train, val, test": ~frame["split"].isin(SPLITS),
         "path is not <source>/<split>/<image_id>.npz": frame["path"] != path + ".npz",
