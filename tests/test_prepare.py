@@ -40,6 +40,8 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
             env=environment,
             cwd=log.parent,
             start_new_session=True,  # so that a signal reaches its workers too
+            # A job in the background of a shell, as these tests may be, is deaf to Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
