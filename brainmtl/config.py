@@ -91,8 +91,14 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Resolved plain containers; a value left at ``???`` is an error that names it."""
+    """Resolved plain containers; a value left at ``???``, or one that is empty, is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
-    return OmegaConf.to_container(cfg, resolve=True)
+    options = OmegaConf.to_container(cfg, resolve=True)
+    for key, value in options.items():
+        if value == "":  # as a path it would be the current folder
+            raise ConfigError(
+                f"{key}= is empty, as a variable that the shell does not know: give a value, or leave it out"
+            )
+    return options

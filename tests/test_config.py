@@ -159,6 +159,11 @@ def test_precision_is_never_a_silent_fallback() -> None:
     assert resolve_precision("32-true", "cpu") == "32-true"
 
 
+def test_an_empty_value_is_no_path_to_the_current_folder() -> None:
+    with pytest.raises(ConfigError, match="raw_dir= is empty"):
+        compose("prepare", "source=brats", "raw_dir=")
+
+
 def test_missing_value_is_named() -> None:
     with pytest.raises(ConfigError, match=r"raw_dir=\.\.\., source=\.\.\."):
         compose("prepare")
