@@ -18,12 +18,12 @@ def main(cfg: DictConfig) -> None:
     options = plain(cfg)
     folders = options.pop("dir")
     folders = folders if isinstance(folders, list) else [folders]
-    if len(folders) > 1 and options["out_dir"]:
-        raise ConfigError(
-            f"out_dir={options['out_dir']} is one folder for the evaluations of {len(folders)} repeats: leave "
-            "it away, each is written beside its own folds"
-        )
     if len(folders) > 1:
+        if options["out_dir"]:
+            raise ConfigError(
+                f"out_dir={options['out_dir']} is one folder for the evaluations of {len(folders)} repeats: leave "
+                "it away, each is written beside its own folds"
+            )
         check_repeats(folders, options["stage_name"])
     found = []
     for folder in folders:
