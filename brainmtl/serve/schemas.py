@@ -13,7 +13,7 @@ MODEL = {
     "name": "brainmtl joint",
     "version": "0.1.0",
     "weights_sha256": SHA,
-    "preprocessing_version": "3",
+    "preprocessing_version": "4",
     "synthetic_training": False,
 }
 THRESHOLDS = {"cls": 0.5, "seg_gate": 0.3, "seg_pixel": 0.5, "temperature": 1.4}

@@ -26,7 +26,7 @@ from brainmtl.data.preprocessing.regions import bounding_box, percentile
 from brainmtl.errors import DataError
 
 # Part of every sample and checkpoint: raise it whenever a prepared pixel would change.
-PREPROCESSING_VERSION = "3"
+PREPROCESSING_VERSION = "4"
 IMAGE_SIZE = 256
 MIN_SIDE = 16  # pixels of a raw plane
 # Outside the foreground, in z-score units: darker than nearly all tissue, so that a foreground that
