@@ -91,7 +91,7 @@ def calibration_images(data_dir: Path, meta: Mapping[str, Any]) -> list[np.ndarr
     """
     from brainmtl.data.samples import read_sample
 
-    rows = training_rows(data_dir, meta, "train", CALIBRATION_IMAGES)
+    rows = training_rows(data_dir, meta, "train", CALIBRATION_IMAGES, option="int8")
     return [read_sample(data_dir / path).image for path in rows["path"]]
 
 

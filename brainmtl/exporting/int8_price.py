@@ -55,7 +55,7 @@ def measure_price(
     Raises:
         DataError: no validation images of the sources of training.
     """
-    rows = training_rows(data_dir, meta, SPLIT)
+    rows = training_rows(data_dir, meta, SPLIT, option="int8")
     graphs = {name: (folder / name).read_bytes() for both in NAMES.values() for name in both}
     network = {"device": "cpu", "batch_size": batch_size, "progress": progress}
     found = {

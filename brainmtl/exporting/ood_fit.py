@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmtl.errors import DataError
+from brainmtl.exporting.training_rows import training_rows
 from brainmtl.inference.ood import Features, OodDetector
 
 if TYPE_CHECKING:
@@ -37,42 +37,23 @@ def fit_detector(
         DataError: the folder holds none of the training sources, or too few images.
     """
     from brainmtl.data.manifest import load_manifest
-    from brainmtl.data.selection import select_rows
-    from brainmtl.evaluation.selection import (
-        check_samples,
-        choose_fold,
-        trained_here,
-        trained_sources,
-    )
+    from brainmtl.evaluation.selection import trained_here
     from brainmtl.inference.network import Network
 
-    manifest = load_manifest(data_dir)
-    frame = manifest.frame
-    sources = trained_sources(frame, meta)
-    if not sources:
-        raise DataError(
-            f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "
-            "data_dir of training, or export with ood=false"
-        )
-    same_data = trained_here(manifest, meta)
-    if not same_data:
+    rows = {
+        split: training_rows(data_dir, meta, split, OOD_SAMPLES, option="ood")
+        for split in ("train", "val")
+    }
+    if not trained_here(load_manifest(data_dir), meta):
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
-    fold = choose_fold("auto", meta, same_data=same_data)
     runner = Network(model, device, "32", runtime)
     features = {}
-    for split in ("train", "val"):
-        rows = frame.iloc[select_rows(frame, sources, [split], fold, OOD_SAMPLES // len(sources))]
-        if rows.empty:
-            raise DataError(
-                f"{data_dir} has no split {split} of {', '.join(sources)}, which the OOD check needs: "
-                "prepare with split.val > 0, or export with ood=false"
-            )
-        check_samples(rows, data_dir, meta)
-        paths = list(rows["path"])
+    for split, chosen in rows.items():
+        paths = list(chosen["path"])
         features[split] = Features(
             np.concatenate(list(_pooled(runner, data_dir, paths, batch_size, progress))),
-            rows["source"].astype(str).to_numpy(),
-            rows["group"].astype(str).to_numpy(),
+            chosen["source"].astype(str).to_numpy(),
+            chosen["group"].astype(str).to_numpy(),
         )
     return OodDetector.fit(features["train"], features["val"])
 

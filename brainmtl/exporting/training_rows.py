@@ -1,4 +1,4 @@
-"""Images of training that the int8 graphs are calibrated and judged on."""
+"""Images of training that an export fits on: the check for unlike images, and the int8 graphs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def training_rows(
-    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None
+    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None, *, option: str
 ) -> pd.DataFrame:
     """Rows of a split, as the checkpoint's training saw it, of the sources of training, cases together.
 
-    ``limit`` is of all images, spread evenly over sources, labels and groups.
+    ``limit`` is of all images, spread evenly over sources, labels and groups; ``option`` is the one of
+    the export that needs them.
 
     Raises:
         DataError: there are none.
@@ -33,13 +34,18 @@ def training_rows(
     manifest = load_manifest(data_dir)
     frame = manifest.frame
     sources = trained_sources(frame, meta)
+    if not sources:
+        raise DataError(
+            f"{data_dir} holds none of the sources of training ({meta.get('sources')}): give the "
+            f"data_dir of training, or export with {option}=false"
+        )
     fold = choose_fold("auto", meta, same_data=trained_here(manifest, meta))
-    each = None if limit is None else max(1, limit // max(1, len(sources)))
+    each = None if limit is None else max(1, limit // len(sources))
     rows = frame.iloc[select_rows(frame, sources, [split], fold, each)]
     if rows.empty:
         raise DataError(
-            f"{data_dir} has no images of split {split} of the sources of training "
-            f"({meta.get('sources')}), which int8=true needs: give the data_dir of training"
+            f"{data_dir} has no images of split {split} of {', '.join(sources)}, which {option}=true "
+            f"needs: prepare with split.{split} > 0, or export with {option}=false"
         )
     check_samples(rows, data_dir, dict(meta))
     return rows.sort_values(["source", "case_id", "position"], kind="stable")
