@@ -1,4 +1,4 @@
-"""What routes ask of a request: the service, and the key."""
+"""What routes ask of a request: the service, the key, and no parameters but their own."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def require_key(service: Serving, key: Annotated[str | None, Security(_HEADER)])
             "Send the key of this server in the header X-API-Key.",
             {"WWW-Authenticate": "ApiKey"},
         )
+
+
+def require_known_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not have: one that is misspelt would change nothing.
+
+    Raises:
+        ApiError: 422.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        detail = (
+            f"{request.url.path} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}."
+        )
+        raise ApiError(422, "invalid_parameter", detail)

@@ -9,13 +9,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from brainmtl.serve import encoding, jobs
-from brainmtl.serve.access import Serving, require_key
+from brainmtl.serve.access import Serving, require_key, require_known_parameters
 from brainmtl.serve.errors import documented
 from brainmtl.serve.limits import read_uploads
 from brainmtl.serve.schemas import BatchAnswer, MultitaskAnswer, VolumeAnswer
 from brainmtl.serve.service import Service
 
-predictions = APIRouter(tags=["predictions"], dependencies=[Depends(require_key)])
+predictions = APIRouter(
+    tags=["predictions"],
+    dependencies=[Depends(require_key), Depends(require_known_parameters)],
+)
 
 IncludeGradcam = Annotated[
     bool, Query(description="Also where the classification looked, as a heat map")

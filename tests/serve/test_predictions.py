@@ -166,6 +166,20 @@ def test_batch_answers_each_picture_as_alone(
     assert [line["input_sha256"] for line in lines] == digests
 
 
+@pytest.mark.parametrize(
+    ("path", "misspelt"),
+    [("/predict_multitask", "treshold"), ("/predict_volume", "include_gradcam")],
+)
+def test_unknown_parameter_is_refused(
+    app_client: TestClient, picture: bytes, path: str, misspelt: str
+) -> None:
+    answer = post(app_client, picture, path, params={misspelt: 0.2})
+    assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_parameter")
+    detail = answer.json()["detail"]
+    assert detail.startswith(f"{path} has no parameter {misspelt}. It has: ")
+    assert "seg_threshold, cls_threshold" in detail
+
+
 def test_batch_is_limited_in_files_and_pixels(app_client: TestClient, picture: bytes) -> None:
     many = app_client.post("/predict_batch", files=[("files", ("scan", picture))] * 33)
     assert (many.status_code, many.json()["reason"]) == (413, "too_many_files")
