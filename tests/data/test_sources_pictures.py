@@ -72,6 +72,14 @@ def test_lgg_incomplete_patients_and_bad_files(tmp_path: Path) -> None:
         source.discover(save_picture(tmp_path / "empty" / "a.png").parent)
 
 
+@pytest.mark.parametrize("name", ["brats", "lgg", "kaggle"])
+def test_another_layout_is_pointed_to_the_table(name: str, tmp_path: Path) -> None:
+    (tmp_path / "HG").mkdir()
+    (tmp_path / "HG" / "VSD.Brain.XX.O.MR_Flair.54512.mha").touch()  # as BraTS 2015
+    with pytest.raises(DataError, match=r"(?s)Expected.*source=table"):
+        make_source(name).discover(tmp_path)
+
+
 def test_sources_of_one_channel_refuse_modalities() -> None:
     for name in ("kaggle", "table"):
         with pytest.raises(ConfigError, match="one channel per image"):

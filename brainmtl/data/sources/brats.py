@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.nifti import Volume, is_nifti, oriented_case, read_nifti
-from brainmtl.data.sources.walk import same_files, walk_files
+from brainmtl.data.sources.walk import OTHER_LAYOUT, same_files, walk_files
 from brainmtl.errors import ConfigError, DataError
 
 EXPECTED_TREE = """\
@@ -102,7 +102,8 @@ class BratsSource:
                 problems.append(Problem(where, f"same case id as {refs[case_id].files[0]}"))
         if not refs and not problems:
             raise DataError(
-                f"{raw_dir}: no BraTS case found. Expected, at any depth:\n{EXPECTED_TREE}"
+                f"{raw_dir}: no BraTS case found. Expected, at any depth:\n{EXPECTED_TREE}\n"
+                f"{OTHER_LAYOUT}"
             )
         return list(refs.values()), problems
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from brainmtl.data.image_io import PICTURE_SUFFIXES, read_image
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.selection import name_list
-from brainmtl.data.sources.walk import require_folder, walk_files
+from brainmtl.data.sources.walk import OTHER_LAYOUT, require_folder, walk_files
 from brainmtl.errors import ConfigError, DataError
 
 _IGNORED_SUFFIXES = {
@@ -128,12 +128,12 @@ class KaggleSource:
                     raise DataError(
                         f"{raw_dir}: no folder named {', '.join(missing)} beside {found[0].name}/. "
                         f"Expected:\n{self.expected_tree()}\n"
-                        "Other folder names: positive=[..] negative=[..]."
+                        f"Other folder names: positive=[..] negative=[..]. {OTHER_LAYOUT}"
                     )
                 return found
         raise DataError(
             f"{raw_dir}: no folder named {', '.join(sorted(labels))}. Expected:\n"
-            f"{self.expected_tree()}\nOther folder names: positive=[..] negative=[..]."
+            f"{self.expected_tree()}\nOther folder names: positive=[..] negative=[..]. {OTHER_LAYOUT}"
         )
 
 

@@ -13,7 +13,7 @@ from brainmtl.data.image_io import read_channel, read_mask_image
 from brainmtl.data.preprocessing.geometry import VolumeGeometry
 from brainmtl.data.records import Case, CaseRef, Problem, safe_id
 from brainmtl.data.sources.brats import canonical_modality
-from brainmtl.data.sources.walk import same_files, walk_files
+from brainmtl.data.sources.walk import OTHER_LAYOUT, same_files, walk_files
 from brainmtl.errors import ConfigError, DataError
 
 EXPECTED_TREE = """\
@@ -57,7 +57,9 @@ class LggSource:
                 key = int(match["slice"]), match["mask"] is not None
                 found[path.parent, match["case"]][key] = path
         if not found:
-            raise DataError(f"{raw_dir}: no LGG case found. Expected:\n{EXPECTED_TREE}")
+            raise DataError(
+                f"{raw_dir}: no LGG case found. Expected:\n{EXPECTED_TREE}\n{OTHER_LAYOUT}"
+            )
         refs: dict[str, CaseRef] = {}
         problems: list[Problem] = []
         for (folder, case), files in sorted(found.items()):

@@ -10,6 +10,7 @@ from brainmtl.errors import DataError
 from brainmtl.files import sha256
 
 NOT_RAW = ("__MACOSX", "lost+found")  # of archives, and of disks
+OTHER_LAYOUT = "Files that lie otherwise can be listed in a table: source=table (docs/data.md)."
 
 
 def require_folder(raw_dir: Path) -> Path:
