@@ -20,6 +20,9 @@ from brainmtl.training.stages import StageConfig
 
 log = logging.getLogger(__name__)
 
+# Of Lightning's Trainer: they would end a stage behind the back of its learning rates.
+OWN_LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
+
 
 def check_start(options: Options, init_from: Path | None) -> None:
     """Refuse an ``init_from`` that is missing, foreign, damaged or of another architecture.
@@ -76,6 +79,7 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     Raises:
         ConfigError, DataError: whatever the stage would have failed of.
     """
+    check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
     check_channels(options["model"]["in_channels"], datamodule)
     check_monitor(stage, datamodule)
@@ -83,6 +87,26 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
     return datamodule
+
+
+def check_length(trainer: Options, stage: StageConfig) -> None:
+    """Refuse options of the Trainer that give a stage another length, or no validation.
+
+    Raises:
+        ConfigError: names the option, and what sets it here.
+    """
+    if foreign := [name for name in OWN_LENGTH if trainer.get(name) is not None]:
+        raise ConfigError(
+            f"trainer.{foreign[0]} is not for brainmtl: a stage has epochs.<stage> epochs of "
+            "data.images_per_epoch images"
+        )
+    every = trainer["check_val_every_n_epoch"]
+    check_count("trainer.check_val_every_n_epoch", every, 1)
+    if every > stage.max_epochs:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={every}: stage {stage.name} has {stage.max_epochs} epochs and "
+            "would never be validated, so it would have no best checkpoint"
+        )
 
 
 def check_channels(expected: int, datamodule: MultiTaskDataModule) -> None:
