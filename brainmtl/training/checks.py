@@ -11,8 +11,9 @@ from hydra.utils import instantiate
 
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest
-from brainmtl.data.samples import read_for_training
-from brainmtl.errors import ConfigError, check_count
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.samples import read_sample
+from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.training.build import make_datamodule, make_module, own_words
 from brainmtl.training.continuation.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.runner import Options
@@ -81,7 +82,7 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     """
     check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
-    check_channels(options["model"]["in_channels"], datamodule)
+    check_samples(options["model"]["in_channels"], datamodule)
     check_monitor(stage, datamodule)
     module = make_module(options, stage, datamodule)
     with own_words():
@@ -109,19 +110,26 @@ def check_length(trainer: Options, stage: StageConfig) -> None:
         )
 
 
-def check_channels(expected: int, datamodule: MultiTaskDataModule) -> None:
-    """Refuse a source whose images have other channels than the model takes, by its first sample.
+def check_samples(expected: int, datamodule: MultiTaskDataModule) -> None:
+    """Refuse a source that was prepared by another version of the preprocessing, or whose images have
+    other channels than the model takes, by its first sample.
 
     Raises:
+        DataError: another version.
         ConfigError: names the source and what would fit it.
     """
     frame = datamodule.manifest
     sources = dict.fromkeys([*datamodule.seg_sources, *datamodule.cls_sources])
-    firsts = frame[frame["source"].isin(list(sources))].drop_duplicates("source")
-    held = {
-        str(row.source): len(read_for_training(datamodule.data_dir / row.path)[0])
-        for row in firsts.itertuples()
-    }
+    held = {}
+    for row in frame[frame["source"].isin(list(sources))].drop_duplicates("source").itertuples():
+        sample = read_sample(datamodule.data_dir / row.path)
+        version = sample.metadata.get("preprocessing_version")
+        if version != PREPROCESSING_VERSION:
+            raise DataError(
+                f"{datamodule.data_dir / row.path} was prepared with preprocessing version {version}, and images "
+                f"are served with {PREPROCESSING_VERSION}: prepare {row.source} again (the same command)"
+            )
+        held[str(row.source)] = len(sample.image)
     if set(held.values()) - {expected}:
         listed = ", ".join(f"{source} {count}" for source, count in held.items())
         remedy = (

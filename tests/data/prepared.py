@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmtl.data.manifest import MANIFEST_COLUMNS, write_manifest
-from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
+from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE, PREPROCESSING_VERSION
 from brainmtl.data.samples import write_sample
 
 SIZE = 64  # the loaders take any size; 256 would only make the tests slower
@@ -28,7 +28,7 @@ def write_prepared(folder: Path, samples: list[dict[str, Any]], seed: int = 0) -
     """Write samples and manifest; each sample gives source, split, case_id, label and more.
 
     Optional keys: position (a slice of a volume), mask ("tumour", "empty", None), fold, synthetic,
-    channels (alike).
+    channels (alike), version (of the preprocessing).
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -43,7 +43,11 @@ def write_prepared(folder: Path, samples: list[dict[str, Any]], seed: int = 0) -
             mask = np.zeros(image.shape[1:], dtype=np.uint8)
             if spec["mask"] == "tumour":
                 mask[20:34, 24:36] = 1
-        write_sample(folder / path, image, spec["label"], mask, {"image_id": image_id})
+        metadata = {
+            "image_id": image_id,
+            "preprocessing_version": spec.get("version", PREPROCESSING_VERSION),
+        }
+        write_sample(folder / path, image, spec["label"], mask, metadata)
         rows.append(
             {
                 "image_id": image_id,

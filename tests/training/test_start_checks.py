@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support import train_options
 
-from brainmtl.errors import ConfigError
+from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
+from brainmtl.errors import ConfigError, DataError
 from brainmtl.training.curriculum import train
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # `import prepared`
@@ -84,3 +85,20 @@ def test_a_source_of_other_channels_may_lie_beside_those_that_train(tmp_path: Pa
     data_dir = write_sources(tmp_path / "data", 2, 1)
     (result,) = train(train_options(data_dir, tmp_path / "run", *joint(2, "brats", "brats")))
     assert result.best.is_file()
+
+
+def test_data_of_another_preprocessing_are_refused(tmp_path: Path) -> None:
+    rows = [
+        row | {"version": version}
+        for k, split in enumerate(("train", "val", "test"))
+        for version, part in (
+            (PREPROCESSING_VERSION, brats_slices(f"b{k}", split, 6)),
+            ("1", kaggle_images(split, 6)),
+        )
+        for row in part
+    ]
+    write_prepared(tmp_path / "data", rows)
+    message = r"kaggle/.*was prepared with preprocessing version 1, .*: prepare kaggle again"
+    with pytest.raises(DataError, match=message):
+        train(train_options(tmp_path / "data", tmp_path / "run", *joint(1, "brats", "kaggle")))
+    assert not (tmp_path / "run").exists()
