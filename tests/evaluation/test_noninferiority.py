@@ -125,6 +125,10 @@ def test_what_is_no_question_has_a_reason_and_no_sentence(tmp_path: Path) -> Non
     assert "predict the same throughout" in own["dice"]["verdict_note"]
     assert "not trained up to seg_warmup" in own["balanced_accuracy"]["verdict_note"]
     assert found["conclusions"] == [margin_rule(margins)]
+    lines = source_markdown(found["sources"]["phantom_brats"])
+    notes = [line.partition("] ") for line in lines if line.startswith("[")]
+    assert len({text for _, _, text in notes}) == len(notes)
+    assert all(f"{number}]" in "".join(lines[: -2 * len(notes)]) for number, _, _ in notes)
 
 
 TEST = {

@@ -88,8 +88,8 @@ def nothing_shown(sources: Mapping[str, Any], n_tests: int) -> list[str]:
     counted = "The one test shows" if n_tests == 1 else f"None of the {n_tests} tests shows"
     negation = "no difference" if n_tests == 1 else "a difference"
     return [
-        f"{counted} {negation}. That is no proof of equality: the sentences below say how large a "
-        "difference would have had to be."
+        f"{counted} {negation}. That is no proof of equality: the sentence on each test says how "
+        "large a difference would have had to be."
     ]
 
 

@@ -156,5 +156,6 @@ def _p(p: float) -> str:
 
 def _numbered(own: list[str], notes: list[str]) -> str:
     """References to ``own`` notes, which join ``notes`` where they are new."""
+    own = list(dict.fromkeys(own))  # a test and its verdict may have the same reason
     notes += [note for note in own if note not in notes]
-    return " ".join(f"[{notes.index(note) + 1}]" for note in dict.fromkeys(own))
+    return " ".join(f"[{notes.index(note) + 1}]" for note in own)
