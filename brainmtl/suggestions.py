@@ -33,7 +33,8 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
             cfg = compose(config_name, [c.input_line for c in chosen])
     except (HydraException, OmegaConfBaseException):
         return []
-    names = list(_names(cfg))
+    # A group that says nothing but _target_, or null, has no name of its own in the configuration.
+    names = [*_names(cfg), *sorted(group for group in groups if not set("/@") & set(group))]
     return [
         _line(config_name, change.key_or_group, names)
         for change in changes

@@ -19,6 +19,8 @@ from brainmtl.suggestions import suggest
         ("train", ["lambda_cls=3"], "did you mean loss.lambda_cls?"),
         ("train", ["loss=boundary", "loss.segmentation.exponnt=1"], "loss.segmentation.exponent?"),
         ("train", ["balance=dwa", "balance.temp=2"], "did you mean balance.temperature?"),
+        ("train", ["balanse=pcgrad"], "did you mean balance?"),
+        ("train", ["experimnt=quick_test"], "did you mean experiment or experiment_name?"),
         (
             "train",
             ["loss.foo=1"],
