@@ -148,6 +148,15 @@ def test_a_missing_source_beside_a_present_one_is_named(folder: Path, role: str)
     assert "its sources are ['brats', 'kaggle']" in str(info.value)
 
 
+def test_a_named_source_without_training_samples_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prepared with split=all_test, say: whoever names it believes that it is trained on."""
+    write_prepared(tmp_path, [*brats_slices("b", "train", 6), *kaggle_images("test", 6)])
+    make(tmp_path, loader="brats_only", seg_sources=["brats", "kaggle"]).setup("fit")
+    assert f"no train samples of kaggle in {tmp_path}: it is not trained on" in caplog.text
+
+
 def test_one_source_is_enough_for_its_own_loader(tmp_path: Path) -> None:
     write_prepared(tmp_path, [*kaggle_images("train", 5), *kaggle_images("val", 2)])
     data = make(tmp_path, loader="kaggle_only")

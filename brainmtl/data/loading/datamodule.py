@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from brainmtl.data.selection import (
 from brainmtl.data.statistics import dataset_statistics, inverse_frequency
 from brainmtl.errors import ConfigError
 
+log = logging.getLogger(__name__)
 LOADERS = {
     "mixed": ("seg", "cls"),
     "alternating": ("seg", "cls"),
@@ -220,7 +222,7 @@ class MultiTaskDataModule(pl.LightningDataModule):
                     f"{present}. Prepare one (`{PREPARE_COMMAND}`), name "
                     "another, or choose another loader"
                 )
-        return MultiSourceDataset(
+        dataset = MultiSourceDataset(
             self.data_dir,
             "train",
             self.seg_sources if "seg" in roles else (),
@@ -231,6 +233,10 @@ class MultiTaskDataModule(pl.LightningDataModule):
             seed=self.seed,
             manifest=self.manifest,
         )
+        named = {name for role in roles for name in wanted[role]}
+        for name in sorted(named - set(dataset.source_names)):
+            log.warning("no train samples of %s in %s: it is not trained on", name, self.data_dir)
+        return dataset
 
     def _batch_sampler(self, dataset: MultiSourceDataset) -> EpochBatchSampler:
         pools = [dataset.pool(role) for role in LOADERS[self.loader]]
