@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         " every model in conf/model, as counted by PyTorch.",
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    parser.add_argument("--image-size", type=int, default=256, metavar="PIXELS")
+    parser.add_argument(
+        "--image-size", type=int, default=256, metavar="PIXELS", help="side of the image (256)"
+    )
     options = parser.parse_args(arguments)
     if options.image_size < 1:
         parser.error(f"--image-size {options.image_size}: must be at least 1, e.g. 256")

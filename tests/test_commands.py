@@ -45,6 +45,8 @@ def test_help_explains_and_imports_no_torch(name: str, tmp_path: Path) -> None:
     assert "hydra" in loaded or "argparse" in loaded
     assert not {"torch", "monai", "matplotlib", "pandas", "sklearn"} & loaded
     assert list(tmp_path.iterdir()) == []
+    if (PROJECT_ROOT / "conf" / f"{name}.yaml").is_file():  # $CONFIG has no comments
+        assert f"conf/{name}.yaml" in result.stdout and "what each means" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
     )
-    parser.add_argument("--port", type=int, default=8000, help="0 chooses a free one")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="default: 8000; 0 chooses a free one"
+    )
     options = parser.parse_args()
     if not 0 <= options.port <= 65535:
         parser.error(f"--port {options.port} must lie in 0..65535")
