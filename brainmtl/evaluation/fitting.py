@@ -243,7 +243,7 @@ def _limit_remarks(limits: dict[str, LimitFit]) -> tuple[str, ...]:
         return ("No validation volume has a mask: a patient is called from the first voxel on.",)
     found = []
     for unit, fit in limits.items():
-        where = f"among validation volumes in {unit}"
+        where = f"among the validation volumes {'with' if unit == 'ml' else 'without'} a known voxel size"
         if fit.n_tumour and not fit.n_healthy:
             found.append(f"No healthy patient {where}: patient specificity: not defined.")
         elif fit.n_healthy and not fit.n_tumour:

@@ -128,6 +128,7 @@ def test_everything_is_fitted_in_one_call() -> None:
     }
     assert point.counts["patients"]["ml"] == {"tumour": 4, "healthy": 0}
     assert any("patient specificity: not defined" in remark for remark in point.remarks)
+    assert any("validation volumes with a known voxel size" in r for r in point.remarks)
     assert (point.checkpoint_sha256, point.manifest_sha256) == ("c" * 64, "m" * 64)
     text = json.dumps(point.to_dict(), allow_nan=False)
     assert OperatingPoint.from_dict(json.loads(text)) == point
