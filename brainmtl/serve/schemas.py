@@ -10,7 +10,7 @@ Label = Literal["tumour", "no tumour"]
 SHA = "7d3c1f5e9a0b4c28d6e1f7a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6"
 ID = "6f1c0f0e5a3b4a6c9d53c1f1f0c2a9be"
 MODEL = {
-    "name": "brainmtl joint",
+    "name": "joint-1cf2bb08",
     "version": "0.1.0",
     "weights_sha256": SHA,
     "preprocessing_version": "4",
@@ -21,8 +21,12 @@ TIMINGS = {
     "upload": 1.1,
     "queue": 0.2,
     "decode": 2.0,
-    "encoder": 21.5,
-    "total": 48.3,
+    "preprocess": 7.5,
+    "encoder": 16.5,
+    "decoder": 21.3,
+    "postprocess": 0.6,
+    "gradcam": 0.0,
+    "total": 47.9,
     "encode": 0.9,
 }
 ADVICE = "The model sees a tumour. Move the case to the front of the reading list."
@@ -36,7 +40,7 @@ PICTURE = {
     "warnings": [],
     "segmentation": {
         "performed": True,
-        "reason": "P is at or above the gate",
+        "reason": "P = 0.930 reaches the gate 0.3",
         "mask_png": "iVBORw0KGgo...",
         "area_px": 1630,
         "area_mm2": None,
@@ -128,7 +132,9 @@ class PictureAnswer(Answer):
     gradcam_png: str | None = Field(
         description="Base64 of a PNG, 0 to 255, of original_size: heat of the tumour class by LayerCAM"
     )
-    heat_outside_head: float | None = Field(description="Share of that heat, 0 to 1")
+    heat_outside_head: float | None = Field(
+        description="Share of that heat outside the head, 0 to 1"
+    )
     ood_score: float | None = Field(description="Distance from the training data")
     ood_threshold: float | None = Field(description="Distance beyond which it abstains")
     timings_ms: dict[str, float] = Field(description="Milliseconds per step")

@@ -125,10 +125,16 @@ def test_python_predictor(desk: Path) -> None:
     assert printed.count("tumour") == 2
 
 
-def test_example_has_the_fields_of_an_answer() -> None:
+def test_example_has_the_fields_of_an_answer(server: Server, picture: bytes) -> None:
     (example,) = map(json.loads, blocks("json"))
     MultitaskAnswer.model_validate(example)
     assert set(example) == set(MultitaskAnswer.model_fields)
+    query = {"seg_threshold": 0}
+    live = server.client.post("/predict_multitask", files={"file": picture}, params=query).json()
+    for one in (example, *MultitaskAnswer.model_config["json_schema_extra"]["examples"]):
+        assert list(one["timings_ms"]) == list(live["timings_ms"])
+        said = [answer["segmentation"]["reason"] for answer in (one, live)]
+        assert re.sub(r"[\d.]+", "0", said[0]) == re.sub(r"[\d.]+", "0", said[1])
 
 
 def test_tables_name_what_there_is(server: Server) -> None:
