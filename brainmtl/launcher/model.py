@@ -39,7 +39,7 @@ def find_model(model_dir: str | None, screen: Screen, stop: StopSignals) -> Path
         return newest_model_folder()
     except DataError:
         screen.say("There is no exported model yet. A small one is trained now, on SYNTHETIC data:")
-        screen.say("10 to 20 minutes on 2 cores, once. Its answers will say nothing of patients.")
+        screen.say("5 to 10 minutes on 2 cores, once. Its answers will say nothing of patients.")
     for step in STEPS:
         screen.say(f"$ python {' '.join(step)}")
         _run([sys.executable, *step], stop)
