@@ -11,7 +11,8 @@ import pytest
 from brainmtl.config import CONF_DIR, PROJECT_ROOT
 
 pytestmark = pytest.mark.no_cover  # tracing Hydra's own lines takes as long again
-PAGES = sorted([PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md")])
+OTHERS = ("README.md", "benchmarks/README.md", "brainmtl/models/weights/README.md")
+PAGES = sorted([*(PROJECT_ROOT / other for other in OTHERS), *(PROJECT_ROOT / "docs").glob("*.md")])
 CONFIG_OF = {"train.py": "train", "evaluate.py": "evaluate"}
 # Commands of other programs, which a reader has or installs.
 FOREIGN = ("git", "cd", "tensorboard", "pip", "source", "python3", "OMP_NUM_THREADS=1")
@@ -74,8 +75,19 @@ def test_command_is_true(page: str, line: str) -> None:
         _compose(CONFIG_OF[words[1]], words[2:])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def headings(page: Path) -> set[str]:
+    """What a link into the page may name after its #, as GitHub makes it of the headings."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
 def test_links_and_pictures_exist(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), f"{page.name}: {target} does not exist"
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, place = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name}: {name} does not exist"
+        assert not place or place in headings(target), f"{page.name}: {link} leads nowhere"
