@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from brainmtl.training.continuation.command_line import word
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -26,7 +28,9 @@ def unseen_report(
             source: {"seen": source in trained} | _figures(values)
             for source, values in result.items()
         },
-        "without": {source: leave_out(frame, trained, source) for source in trained},
+        "without": {
+            source: leave_out(frame, trained, source, run["data_dir"]) for source in trained
+        },
     }
 
 
@@ -42,7 +46,9 @@ def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def leave_out(frame: pd.DataFrame, trained: Sequence[str], source: str) -> dict[str, Any]:
+def leave_out(
+    frame: pd.DataFrame, trained: Sequence[str], source: str, data_dir: str
+) -> dict[str, Any]:
     """``command`` that trains on the sources ``trained`` without ``source``; None with a reason.
 
     Sources with masks take the segmentation role, the others the classification role; where none of
@@ -61,6 +67,6 @@ def leave_out(frame: pd.DataFrame, trained: Sequence[str], source: str) -> dict[
     if not seg:
         return {"command": None, "reason": "no source with masks would be left to train on"}
     return {
-        "command": f"python train.py 'data.seg_sources=[{','.join(seg)}]' "
-        f"'data.cls_sources=[{','.join(cls)}]'"
+        "command": f"python train.py {word('data_dir', data_dir)} "
+        f"'data.seg_sources=[{','.join(seg)}]' 'data.cls_sources=[{','.join(cls)}]'"
     }

@@ -7,9 +7,13 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.markdown import markdown_table
-from brainmtl.training.continuation.command_line import word
-from brainmtl.training.run_folder.records import FIGURES, Run, best_of, sources_of
-from brainmtl.training.run_folder.run_record import find_record
+from brainmtl.training.run_folder.records import (
+    FIGURES,
+    Run,
+    best_of,
+    evaluate_command,
+    sources_of,
+)
 
 PARTS = ("encoder", "decoder", "head")
 NOTE = (
@@ -95,14 +99,11 @@ def _figures(run: Run) -> list[str]:
                 rows.append([name, title, *values])
     if not rows:
         return []
-    words = [word("ckpt", run.directory / list(run.stages)[-1] / "checkpoints/best.ckpt")]
-    if record := find_record(run.directory):
-        words.append(word("data_dir", record["config"]["data_dir"]))
     return [
         "## Validation figures",
         "",
         *_table(("Stage", "Source", *FIGURES.values()), rows, text=(0, 1)),
-        f"{NOTE}`python evaluate.py {' '.join(words)}`",
+        f"{NOTE}`{evaluate_command(run.directory / list(run.stages)[-1])}`",
         "",
     ]
 

@@ -56,7 +56,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "test": test,
         "rows": rows,
         "result": result,
-        "run": {"training_sources": ["photos", "scans"], "operating_point": POINT},
+        "run": {"training_sources": ["photos", "scans"], "operating_point": POINT, "data_dir": "d"},
     }
 
 
@@ -223,19 +223,20 @@ def test_command_without_a_source_is_one_that_train_takes() -> None:
         "kaggle": (["brats", "lgg"], ["photos"]),
     }
     for source, (seg, cls) in expected.items():
-        command = shlex.split(leave_out(frame, everything, source)["command"])
+        command = shlex.split(leave_out(frame, everything, source, "my data")["command"])
         assert command[:2] == ["python", "train.py"]
         options = compose("train", "run_dir=runs", *command[2:])["data"]
+        assert options["data_dir"] == "my data"
         assert (options["seg_sources"], options["cls_sources"]) == (seg, cls)
 
 
 def test_roles_that_run_empty() -> None:
     frame = masks(brats=1, kaggle=0)
-    only_masks = leave_out(frame, ["brats", "kaggle"], "kaggle")["command"]
+    only_masks = leave_out(frame, ["brats", "kaggle"], "kaggle", "d")["command"]
     assert "'data.cls_sources=[brats]'" in only_masks
-    no_masks = leave_out(frame, ["brats", "kaggle"], "brats")
+    no_masks = leave_out(frame, ["brats", "kaggle"], "brats", "d")
     assert no_masks["command"] is None and "masks" in no_masks["reason"]
-    elsewhere = leave_out(frame, ["brats", "kaggle", "lgg"], "brats")
+    elsewhere = leave_out(frame, ["brats", "kaggle", "lgg"], "brats", "d")
     assert elsewhere["command"] is None and "lgg" in elsewhere["reason"]
 
 
