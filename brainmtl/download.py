@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from brainmtl.config import PROJECT_ROOT, entry, plain
 from brainmtl.errors import ConfigError, DataError
+from brainmtl.training.continuation.command_line import word
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _next_command(source: str, raw_dir: Path) -> str:
-    return f"python -m brainmtl.prepare source={source} raw_dir={raw_dir}"
+    return f"python -m brainmtl.prepare source={source} {word('raw_dir', raw_dir)}"
 
 
 def _expected_tree(source: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from brainmtl import download as command
+from brainmtl.config import compose
 from brainmtl.download import PUBLICATIONS, download
 from brainmtl.errors import ConfigError, DataError
 
@@ -29,6 +32,16 @@ def test_without_the_client_it_says_how(tmp_path: Path, monkeypatch, capsys, sou
     assert f"python -m brainmtl.prepare source={source} raw_dir={raw_dir}" in message
     assert {"kaggle": "yes/*.jpg", "lgg": "TCGA_CS_4941"}[source] in message
     assert not raw_dir.exists()
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    block_client(monkeypatch)
+    raw_dir = tmp_path / "my scans (old)"
+    download("kaggle", raw_dir)
+    (line,) = re.findall(r"python -m brainmtl.prepare .*", capsys.readouterr().err)
+    assert compose("prepare", *shlex.split(line)[3:])["raw_dir"] == str(raw_dir)
 
 
 @pytest.mark.parametrize(
