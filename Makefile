@@ -13,6 +13,7 @@ help:
 	@echo "make serve   service and page on this machine until Ctrl-C (without a model, a synthetic one is trained)"
 	@echo "make test    lint and all tests, with coverage"
 	@echo "make soak    the long counts that make test leaves out"
+	@echo "make lint    ruff's checks alone"
 	@echo "make format  let ruff format and fix what it can"
 	@echo "make clean   remove caches (not data/, not outputs/, not .venv)"
 
