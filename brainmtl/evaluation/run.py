@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     ckpt: str | Path,
-    data_dir: str | Path,
+    data_dir: str | Path | None = None,
     out_dir: str | Path | None = None,
     split: str = "test",
     *,
@@ -41,7 +41,7 @@ def evaluate(
 
     Args:
         ckpt: checkpoint of this project.
-        data_dir: prepared folder; need not be the one of training.
+        data_dir: prepared folder; None = the one of training.
         out_dir: where the files go; default ``<stage dir>/evaluation_<split>``.
         split: train, val, test or all.
         sources: which prepared sources; None = all that the split holds.
@@ -58,7 +58,7 @@ def evaluate(
             folder that has changed since the checkpoint was trained on it.
     """
     asked = EvaluationOptions(**options)
-    subject = choose_subject(Path(ckpt), Path(data_dir), split, sources, fold)
+    subject = choose_subject(Path(ckpt), data_dir, split, sources, fold)
     out_dir = Path(out_dir) if out_dir else selection.default_out_dir(subject.ckpt, split)
     check_free(out_dir)
     network = asked.network()

@@ -242,3 +242,28 @@ def require_prepared(data_dir: Path) -> None:
             f"data_dir={data_dir} does not exist: make it with "
             f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
         )
+
+
+def training_folder(meta: Mapping[str, Any]) -> Path | None:
+    """Where a checkpoint was trained; None for the built-in weights, which do not tell."""
+    found = (meta["config"].get("data") or {}).get("data_dir")
+    return Path(found) if found else None
+
+
+def data_folder(data_dir: str | Path | None, meta: Mapping[str, Any]) -> Path:
+    """``data_dir``, by default the folder of training.
+
+    Raises:
+        ConfigError: nothing is given, and the folder of training is not there.
+        DataError: what is given is not there.
+    """
+    if data_dir is not None:
+        require_prepared(Path(data_dir))
+        return Path(data_dir)
+    trained_in = training_folder(meta)
+    if trained_in is None or not trained_in.is_dir():
+        where = "a folder that it does not tell" if trained_in is None else trained_in
+        raise ConfigError(
+            f"the checkpoint was trained on {where}, which is not there: give data_dir=..."
+        )
+    return trained_in

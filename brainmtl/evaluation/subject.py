@@ -69,14 +69,16 @@ class Subject:
 
 def choose_subject(
     ckpt: Path,
-    data_dir: Path,
+    data_dir: str | Path | None,
     split: str,
     sources: Sequence[str] | None,
     fold: int | str | None,
 ) -> Subject:
     """Load a checkpoint and choose its rows; arguments and errors as of ``evaluate``."""
-    selection.require_prepared(data_dir)
+    if data_dir is not None:  # before a checkpoint, and with it torch, is loaded
+        selection.require_prepared(Path(data_dir))
     model, meta = selection.load_checkpoint(ckpt)
+    data_dir = selection.data_folder(data_dir, meta)
     manifest = load_manifest(data_dir)
     same_data = selection.trained_here(manifest, meta)
     if not same_data:

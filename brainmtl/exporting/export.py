@@ -78,7 +78,7 @@ def export(
     name = name or f"{meta.get('stage')}-{digest[:8]}"
     target = Path(out_dir) if out_dir else model_folder.MODELS_DIR / name
     _check_target(target)
-    point = _operating_point(ckpt, meta)
+    point = _operating_point(ckpt)
     network = {"device": choose_device(device), "batch_size": batch_size, "progress": progress}
     data = _data_folder(data_dir, meta)
     if int8 and data is None:
@@ -121,20 +121,13 @@ def _config(name: str, meta: dict[str, Any], digest: str) -> dict[str, Any]:
     }
 
 
-def _evaluate_command(ckpt: Path, meta: dict[str, Any]) -> str:
-    words = [word("ckpt", ckpt)]
-    if trained_in := _trained_in(meta):
-        words.append(word("data_dir", trained_in))
-    return " ".join(["python evaluate.py", *words])
-
-
-def _operating_point(ckpt: Path, meta: dict[str, Any]) -> OperatingPoint:
+def _operating_point(ckpt: Path) -> OperatingPoint:
     if operating_point_path(ckpt).is_file():
         return read_operating_point(ckpt)
     print(
         f"warning: {operating_point_path(ckpt)} is missing. The model is exported with an operating "
         "point that is not fitted: P is not calibrated, and the threshold is 0.5. "
-        f"`{_evaluate_command(ckpt, meta)}` fits it"
+        f"`python evaluate.py {word('ckpt', ckpt)}` fits it"
     )
     return OperatingPoint.default()
 
@@ -164,21 +157,19 @@ def _detector(
 
 def _data_folder(data_dir: str | Path | None, meta: dict[str, Any]) -> Path | None:
     """``data_dir``, else the folder of training where it is still there."""
-    from brainmtl.evaluation.selection import require_prepared
+    from brainmtl.evaluation.selection import require_prepared, training_folder
 
     if data_dir is not None:
         require_prepared(Path(data_dir))
         return Path(data_dir)
-    trained_in = _trained_in(meta)
-    return Path(trained_in) if trained_in and Path(trained_in).is_dir() else None
-
-
-def _trained_in(meta: dict[str, Any]) -> str | None:
-    return (meta["config"].get("data") or {}).get("data_dir")
+    trained_in = training_folder(meta)
+    return trained_in if trained_in and trained_in.is_dir() else None
 
 
 def _training_folder(meta: dict[str, Any]) -> str:
-    trained_in = _trained_in(meta)
+    from brainmtl.evaluation.selection import training_folder
+
+    trained_in = training_folder(meta)
     return f"the folder of training ({trained_in})" if trained_in else "a folder of training"
 
 
@@ -217,7 +208,7 @@ def _write_card(
     if found is None:
         print(
             "warning: no evaluation of this checkpoint with this operating point lies beside it, so "
-            f"the model card has no figures. `{_evaluate_command(ckpt, meta)}` makes one"
+            f"the model card has no figures. `python evaluate.py {word('ckpt', ckpt)}` makes one"
         )
     card, text = found or bare_card(ckpt, digest, meta, point)
     if price is not None:

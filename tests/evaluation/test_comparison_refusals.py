@@ -15,7 +15,6 @@ from brainmtl.evaluation.lines import PREDICTIONS
 
 def missing_evaluation(run: Path) -> list[Path]:
     (run / "cls_head" / "evaluation_test" / "run.json").unlink()
-    (run / "run.json").write_text('{"config": {"data_dir": "here"}}')
     return [run]
 
 
@@ -61,7 +60,7 @@ def jobs(run: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (missing_evaluation, ConfigError, "python evaluate.py ckpt=RUN/cls_head/checkpoints/best.ckpt data_dir=here split=test"),
+        (missing_evaluation, ConfigError, "python evaluate.py ckpt=RUN/cls_head/checkpoints/best.ckpt split=test"),
         (lambda run: [run / "joint"], ConfigError, "at least two"),
         (lambda run: [run, run / "joint"], ConfigError, "twice"),
         (lambda run: [run.parent / "nowhere"], ConfigError, "does not exist"),

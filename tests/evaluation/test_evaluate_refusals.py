@@ -12,7 +12,7 @@ import torch
 from crossvalidated import QUICK
 
 from brainmtl.data.samples import read_sample, write_sample
-from brainmtl.errors import BrainMTLError, DataError
+from brainmtl.errors import BrainMTLError, ConfigError, DataError
 from brainmtl.evaluation.run import evaluate
 
 
@@ -51,6 +51,23 @@ def test_checkpoint_of_another_preprocessing_version(
     path = tiny.write_checkpoint(tmp_path / "a.ckpt", model, data_dir, preprocessing_version="0")
     with pytest.raises(DataError, match=r"version 0.*Train again"):
         evaluate(path, data_dir, **QUICK)
+
+
+def test_without_a_folder_it_is_that_of_training(
+    model: Any, data_dir: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+
+    def trained_in(data: dict[str, str]) -> Path:
+        return tiny.write_checkpoint(
+            path, model, data_dir, config={"model": tiny.MODEL, "data": data}
+        )
+
+    found = evaluate(trained_in({"data_dir": str(data_dir)}), **QUICK)
+    assert found["run"]["data_dir"] == str(data_dir)
+    for data, words in (({"data_dir": "/nowhere"}, "on /nowhere"), ({}, "does not tell")):
+        with pytest.raises(ConfigError, match=rf"{words}, which is not there: give data_dir="):
+            evaluate(trained_in(data), **QUICK)
 
 
 def test_file_that_is_no_checkpoint_of_ours(data_dir: Path, tmp_path: Path) -> None:

@@ -69,16 +69,6 @@ def test_the_loaded_model_answers_as_the_checkpoint(
     assert torch.equal(found.cls, expected.cls) and torch.equal(found.seg, expected.seg)
 
 
-def test_the_command_that_mends_it_names_the_data(
-    checkpoint: Path, phantom_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ckpt = tmp_path / "best.ckpt"
-    shutil.copy(checkpoint, ckpt)
-    export(ckpt, tmp_path / "model", ood=False)
-    command = f"`python evaluate.py ckpt={ckpt} data_dir={phantom_dir}`"
-    assert capsys.readouterr().out.count(command) == 2
-
-
 def test_what_is_missing_is_said(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,7 +91,4 @@ def test_what_comes_next_can_be_pasted_whatever_the_folder_is_called(
     assert shlex.split(report) == [option("dir", folder)]
     summary = (folder / "0/summary.md").read_text(encoding="utf-8")
     (evaluation,) = re.findall(r"`python evaluate.py (.*)`", summary)
-    assert shlex.split(evaluation) == [
-        option("ckpt", folder / "0/joint/checkpoints/best.ckpt"),
-        option("data_dir", phantom_dir),
-    ]
+    assert shlex.split(evaluation) == [option("ckpt", folder / "0/joint/checkpoints/best.ckpt")]

@@ -10,7 +10,8 @@ from typing import Any
 
 from brainmtl.errors import ConfigError, DataError
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, Lines, read_lines
-from brainmtl.training.run_folder.records import evaluate_command, read_run
+from brainmtl.training.continuation.command_line import word
+from brainmtl.training.run_folder.records import read_run
 from brainmtl.training.run_folder.status import read_status
 
 STAGES = ("seg_warmup", "cls_head", "heads", "joint")  # in the order of training
@@ -128,7 +129,10 @@ def _evaluations(stages: Sequence[Path], split: str) -> list[Path]:
     found = [stage / f"evaluation_{split}" for stage in stages]
     missing = [path.parent for path in found if not (path / "run.json").is_file()]
     if missing:
-        commands = "; ".join(f"`{evaluate_command(stage)} split={split}`" for stage in missing)
+        commands = "; ".join(
+            f"`python evaluate.py {word('ckpt', stage / 'checkpoints' / 'best.ckpt')} split={split}`"
+            for stage in missing
+        )
         names = ", ".join(stage.name for stage in missing)
         raise ConfigError(f"no evaluation on split {split} of {names}: run {commands} first")
     return found

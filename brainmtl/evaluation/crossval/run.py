@@ -74,8 +74,7 @@ def cross_validate(
     folder = Path(dir)
     asked = EvaluationOptions(**options)
     models = find_folds(folder, stage_name)
-    data_dir = Path(data_dir or models[0].meta["config"]["data"]["data_dir"])
-    selection.require_prepared(data_dir)
+    data_dir = selection.data_folder(data_dir, models[0].meta)
     missing = missing_folds(models, data_dir)
     if missing and not partial:
         raise ConfigError(

@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from brainmtl.training.continuation.command_line import word
-from brainmtl.training.run_folder.run_record import find_record
 from brainmtl.training.run_folder.status import Status, read_status
 
 RECORD = "stage.json"
@@ -57,14 +55,6 @@ def read_run(directory: Path) -> Run:
     found = [name for name in order if name in paths]
     stages = {name: json.loads(paths[name].read_text(encoding="utf-8")) for name in found}
     return Run(directory, status, stages)
-
-
-def evaluate_command(stage: Path) -> str:
-    """What evaluates the best checkpoint in a stage's folder, on the data of its run."""
-    words = [word("ckpt", stage / "checkpoints" / "best.ckpt")]
-    if record := find_record(stage.parent):
-        words.append(word("data_dir", record["config"]["data_dir"]))
-    return " ".join(["python evaluate.py", *words])
 
 
 def best_epoch(

@@ -15,7 +15,7 @@ NAME, PICTURE = "summary.md", "curves.png"
 def write_summary(run_dir: Path, picture: bool = True) -> Path | None:
     """Write ``summary.md`` of the stages finished so far, with ``curves.png``; None without a run.
 
-    Everything comes from ``status.json``, ``stage.json`` and ``run.json``, so that it can be written again later.
+    Everything comes from ``status.json`` and ``stage.json``, so that it can be written again later.
     """
     run = read_run(run_dir)
     if not run.stages and not run.status:

@@ -7,13 +7,8 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.markdown import markdown_table
-from brainmtl.training.run_folder.records import (
-    FIGURES,
-    Run,
-    best_of,
-    evaluate_command,
-    sources_of,
-)
+from brainmtl.training.continuation.command_line import word
+from brainmtl.training.run_folder.records import FIGURES, Run, best_of, sources_of
 
 PARTS = ("encoder", "decoder", "head")
 NOTE = (
@@ -99,11 +94,12 @@ def _figures(run: Run) -> list[str]:
                 rows.append([name, title, *values])
     if not rows:
         return []
+    last = run.directory / list(run.stages)[-1] / "checkpoints/best.ckpt"
     return [
         "## Validation figures",
         "",
         *_table(("Stage", "Source", *FIGURES.values()), rows, text=(0, 1)),
-        f"{NOTE}`{evaluate_command(run.directory / list(run.stages)[-1])}`",
+        f"{NOTE}`python evaluate.py {word('ckpt', last)}`",
         "",
     ]
 
