@@ -197,6 +197,27 @@ def test_last_is_the_last_epoch_and_best_the_best(run: list[StageResult]) -> Non
         assert best["history"][-1][result.monitor] == result.score
 
 
+def test_of_several_epochs_the_best_counts_and_a_stage_stops_where_none_is_better(
+    phantom_dir: Path, tmp_path: Path
+) -> None:
+    """A rate that spoils the weights: later epochs are worse than an earlier one."""
+    words = ("optimizer.lr_scale=30", "ema_decay=0", "combined_weights=[0.2,0.8]")
+    words += ("stage=joint", "epochs.joint=5", "stage.patience=2")
+    (result,) = train(train_options(phantom_dir, tmp_path, *words))
+    history = json.loads((result.directory / "stage.json").read_text())["history"]
+    scores = [entry["val/combined"] for entry in history]
+    assert min(scores) < max(scores), "any epoch would do"
+    assert max(scores) == result.score
+    best, last = (read_checkpoint(path) for path in (result.best, result.last))
+    assert len(best["progress"]["history"]) == scores.index(max(scores)) + 1
+    assert len(scores) == min(scores.index(max(scores)) + 3, 5)
+    for entry in history:
+        parts = (entry["val/seg_dice"], entry["val/cls_balanced_accuracy"])
+        assert entry["val/combined"] == pytest.approx(0.2 * parts[0] + 0.8 * parts[1])
+    # The schedule goes by step.
+    assert last["lr_schedulers"][0]["last_epoch"] == last["global_step"] == 3 * len(scores)
+
+
 def test_not_a_checkpoint(phantom_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.ckpt"
     path.write_bytes(b"PK\x03\x04 truncated")

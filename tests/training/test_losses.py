@@ -200,6 +200,17 @@ def test_a_task_without_annotation_is_none_and_the_total_stays_finite(
     assert bool(output.cls.grad.any()) == labelled
 
 
+@pytest.mark.parametrize("task", ["seg", "cls"])
+def test_one_task_goes_on_after_a_batch_without_its_annotation(task: str) -> None:
+    output, batch = make_batch()
+    computed = getattr(output, task).requires_grad_()
+    batch |= {key: torch.zeros(4, dtype=torch.bool) for key in ("has_masks", "has_labels")}
+    parts = MultiTaskLoss()(MultiTaskOutput(None, None)._replace(**{task: computed}), batch)
+    parts.total.backward()
+    assert parts.total == 0
+    assert not computed.grad.any()
+
+
 def test_a_task_that_the_model_did_not_compute_is_none() -> None:
     output, batch = make_batch()
     loss = MultiTaskLoss()

@@ -125,6 +125,8 @@ def test_tensorboard_holds_what_the_docs_promise(observed: StageResult) -> None:
     rates = {p: events.Scalars(f"lr/{p}")[0].value for p in ("encoder", "decoder", "head")}
     assert rates["decoder"] == pytest.approx(2 * rates["encoder"])
     assert rates["head"] == pytest.approx(2 * rates["encoder"])
+    steps = [scalar.value / rates["encoder"] for scalar in events.Scalars("lr/encoder")]
+    assert steps == pytest.approx([1.0, 0.7525, 0.2575])  # a half cosine down to 0.01
 
 
 def test_a_batch_of_one_source_is_not_taken_apart(

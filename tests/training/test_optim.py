@@ -166,6 +166,26 @@ def test_lr_scale_multiplies_every_rate(model: MultiTaskModel) -> None:
         adamw(model, RATES, lr_scale=0.0)
 
 
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (adamw, {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3}),
+        (sgd, {"momentum": 0.7, "nesterov": False, "weight_decay": 0.3}),
+    ],
+)
+def test_options_reach_every_group_and_what_is_trained_beside_the_model_does_not_decay(
+    model: MultiTaskModel, make: Callable[..., Optimizer], options: dict[str, object]
+) -> None:
+    beside = {"name": "adversary", "params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": 1e-3}
+    optimizer = make(model, RATES, extra=[beside], lr_scale=10.0, **options)
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert groups["adversary"]["lr"] == pytest.approx(1e-2)
+    assert groups["adversary"]["params"] == beside["params"]
+    for name, group in groups.items():
+        decay = options["weight_decay"] if name in PARTS else 0.0
+        assert {key: group[key] for key in options} == {**options, "weight_decay": decay}
+
+
 @pytest.mark.parametrize("optimizer_choice", ["adamw", "sgd"])
 @pytest.mark.parametrize("scheduler_choice", ["cosine", "constant"])
 def test_config_choices_construct_and_resume_from_plain_state(
