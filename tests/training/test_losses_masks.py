@@ -234,9 +234,12 @@ def test_rows_without_a_mask_change_nothing_and_get_no_gradient(
         (lambda: DiceBCE(smooth=0.0), r"smooth=0\.0"),
         (lambda: DiceFocal(gamma=-1.0), r"gamma=-1\.0"),
         (lambda: DiceFocal(alpha=1.5), r"alpha=1\.5"),
+        (lambda: DiceFocal(dice_weight=-1.0), r"dice_weight=-1\.0"),
+        (lambda: FocalTversky(reduction="row"), "'row': use sample or batch"),
         (lambda: FocalTversky(false_negatives=-0.1), r"false_negatives=-0\.1"),
         (lambda: FocalTversky(gamma=0.75), r"gamma=0\.75"),
         (lambda: DiceHausdorff(exponent=0.0), r"exponent=0\.0"),
+        (lambda: DiceHausdorff(dice_weight=-1.0), r"dice_weight=-1\.0"),
         (lambda: DiceHausdorff(boundary_weight=-1.0), r"boundary_weight=-1\.0"),
     ],
 )
