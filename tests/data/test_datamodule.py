@@ -183,6 +183,31 @@ def test_folds_and_limits(folder: Path) -> None:
     assert len(make(folder, max_train_samples=5).train_dataset) == 10
 
 
+def test_a_fold_trains_on_none_of_its_test_and_validation_cases(folder: Path) -> None:
+    data = make(folder, fold=0)
+    drawn = {name for batch in data.train_dataloader() for name in batch["image_ids"]}
+    held = data.manifest.set_index("image_id")["fold"]
+    assert set(held[sorted(drawn)]) == {2}
+    for loaders, fold in ((data.val_dataloader(), 1), (data.test_dataloader(), 0)):
+        seen = [name for loader in loaders for batch in loader for name in batch["image_ids"]]
+        assert sorted(seen) == sorted(held.index[held == fold])
+
+
+def test_options_reach_what_is_drawn(folder: Path) -> None:
+    mixed = next(iter(make(folder, mixed_ratio=0.75).train_dataloader()))
+    assert mixed["sources"] == ["brats"] * 6 + ["kaggle"] * 2
+    shares = {"loader": "kaggle_only", "cls_sources": ["brats", "kaggle"], "images_per_epoch": 32}
+    for balance, expected in ((True, 16), (False, 23)):
+        data = make(folder, **shares, balance_sources=balance, balance_labels=False)
+        drawn = [name for batch in data.train_dataloader() for name in batch["sources"]]
+        assert drawn.count("brats") == expected
+    one, same, other = (make(folder, augmentation=augmentation(), seed=n) for n in (0, 0, 1))
+    orders = [data.train_batches.draws(0)[0].tolist() for data in (one, same, other)]
+    images = [data.train_dataset[0]["image"] for data in (one, same, other)]
+    assert orders[0] == orders[1] != orders[2]
+    assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+
+
 def test_options_are_checked(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="loader='both'"):
         make(folder, loader="both")
