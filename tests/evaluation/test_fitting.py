@@ -151,6 +151,34 @@ def test_probabilities_are_those_of_the_chosen_augmentation() -> None:
     assert ratio == pytest.approx(2, rel=1e-3)
 
 
+def test_what_was_chosen_is_what_the_point_holds() -> None:
+    """Each value another than its default, and the limits those of volumes at that point."""
+    tally = CandidateTally(seg_threshold=0.4)
+    for group, kind, side, p in (
+        ("A", "volume", 40, 0.9999),  # 1,600 pixels: 2 ml
+        ("B", "volume", 16, 0.9),  # 0.32 ml, but below the threshold once P is calibrated
+        ("S", "stack", 40, 0.9999),  # 400 voxels
+    ):
+        reference = np.zeros(SHAPE, bool)
+        reference[100 : 100 + side, 100 : 100 + side] = True
+        pixels = np.where(reference, 0.45, 0.0)
+        pixels[104:112, 104:112] = 0.0
+        add(
+            tally,
+            0,
+            group=group,
+            case_id=group,
+            geometry=geometry(kind),
+            reference=reference,
+            maps=dict.fromkeys(tally.modes, pixels.astype(np.float16)),
+            probabilities=dict.fromkeys(tally.modes, p),
+        )
+    point = fit_operating_point(*images(), tally, **HASHES, seg_gate=0.7).operating_point
+    assert (point.seg_gate, point.threshold, point.seg_threshold) == (0.7, 0.7, 0.4)
+    assert point.postprocess == PostprocessOptions(0, fill_holes=True)
+    assert (point.limit_ml, point.limit_voxels) == (1.0, 250.0)
+
+
 def test_nothing_at_all_gives_the_defaults_with_remarks() -> None:
     found = fit_operating_point([], {"none": [], "flip": []}, [], CandidateTally(), **HASHES)
     point = found.operating_point
