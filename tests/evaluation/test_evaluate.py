@@ -227,6 +227,25 @@ def test_masks_follow_the_threshold(data_dir: Path, model: Any) -> None:
     assert sum(sizes[0]) > sum(sizes[1]) > sum(sizes[2])
 
 
+def test_options_reach_the_figures(checkpoint: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Each another than its default; no predicted tumour is as large as a litre."""
+    set_by_hand = {"cls_threshold": 0.6, "seg_threshold": 0.4, "seg_gate": 0.1}
+    cleaning = {"min_component_ml": 1000.0}
+    counts = {"min_false_positive_pixels": 50, "resamples": 120}
+    options = {**set_by_hand, **counts, "postprocess": cleaning, "figures": False}
+    found = evaluate(checkpoint, data_dir, tmp_path, sources=["phantom_brats"], **options)
+    values = found["metrics"]["phantom_brats"]
+    assert values["classification"]["threshold"] == 0.6
+    assert values["segmentation"]["threshold"] == 0.4
+    assert values["segmentation"]["empty"]["min_pixels"] == 50
+    assert values["segmentation"]["per_patient"]["empty"]["min_pixels"] == 50
+    interval = values["intervals"]["classification.roc_auc"]
+    assert interval["resamples"] + interval.get("left_out", 0) == 120
+    lines = pd.read_csv(tmp_path / "predictions.csv")
+    assert (lines["call"] == (lines["calibrated"] >= 0.6)).all() and lines["predicted_pixels"].any()
+    assert not pd.read_csv(tmp_path / "cases.csv")["predicted_voxels"].any()
+
+
 @pytest.mark.parametrize(
     ("changes", "split", "remark"),
     [

@@ -70,14 +70,15 @@ def test_slices_are_bit_for_bit_those_of_preparation(
 
 
 @pytest.mark.parametrize(
-    "cleaning",
+    ("cleaning", "changes"),
     [
-        PostprocessOptions(),
-        PostprocessOptions(min_component_pixels=30, fill_holes=True),
-        PostprocessOptions(min_component_ml=1.0),
-        PostprocessOptions(fill_holes=True, min_component_ml=40.0),
+        (PostprocessOptions(), {}),
+        (PostprocessOptions(min_component_pixels=30, fill_holes=True), {}),
+        (PostprocessOptions(min_component_ml=1.0), {}),
+        (PostprocessOptions(fill_holes=True, min_component_ml=40.0), {}),
+        (PostprocessOptions(), {"tta": "flip", "seg_threshold": 0.3}),
     ],
-    ids=["plain", "slices", "volume", "both"],
+    ids=["plain", "slices", "volume", "both", "flip"],
 )
 def test_mask_and_verdict_are_those_of_evaluation(
     model_dir: Path,
@@ -85,9 +86,10 @@ def test_mask_and_verdict_are_those_of_evaluation(
     slices: list[Prediction],
     phantom_dir: Path,
     cleaning: PostprocessOptions,
+    changes: dict[str, object],
 ) -> None:
     limit = 0.002
-    served = with_point(model_dir, postprocess=cleaning, limit_ml=limit)
+    served = with_point(model_dir, postprocess=cleaning, limit_ml=limit, **changes)
     point = served.info.operating_point
     rows = [one.row for one in slices]
     model = served._served.network.model
