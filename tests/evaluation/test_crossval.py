@@ -27,6 +27,7 @@ from brainmtl.evaluation.report.closing import command
 from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
 from brainmtl.files import sha256
+from brainmtl.inference.operating.operating_point import OperatingPoint, write_operating_point
 
 
 def test_every_sample_is_predicted_once_by_the_fold_that_did_not_train_on_it(
@@ -83,9 +84,18 @@ def test_report_says_that_it_is_a_cross_validation_and_shows_cases(merged: dict[
 def test_robustness_is_of_the_images_of_all_folds(folder: Path, model: Any, tmp_path: Path) -> None:
     """A percentile or a balanced accuracy of all images is no mean of those of the folds."""
     root = write_run(folder, tmp_path, model, (0, 1))
+    for fold in range(2):
+        path = root / f"{fold}/joint/checkpoints/best.ckpt"
+        point = OperatingPoint(temperature=2.0, threshold=0.6, checkpoint_sha256=sha256(path))
+        write_operating_point(point, path)
     options = QUICK | {"sections": ("robustness",), "section_limit": 12}
     out = cross_validate(root, partial=True, **options)["out_dir"]
     found = json.loads((out / "robustness.json").read_text(encoding="utf-8"))["sources"]
+    calibrated = {
+        (row["source"], row["image_id"]): row["calibrated"]
+        for fold in range(2)
+        for row in read_lines(root / f"{fold}/joint/evaluation_test/predictions.csv")
+    }
     for source, values in found.items():
         lines = [
             line
@@ -102,6 +112,11 @@ def test_robustness_is_of_the_images_of_all_folds(folder: Path, model: Any, tmp_
             balanced_accuracy_score(labels, calls)
         )
         assert values["n_images"] == len(dark)
+        assert all(line["call"] == (line["calibrated"] >= 0.6) for line in lines)
+        assert any(0.5 <= line["calibrated"] < 0.6 for line in lines), "any threshold would do"
+        for line in dark:  # P with the temperature of the operating point, as it was before
+            before = calibrated[source, line["image_id"]]
+            assert line["change"] == pytest.approx(abs(line["calibrated"] - before), abs=1e-5)
     stage = root / "1/joint"
     arguments = (stage / "evaluation_test", sha256(stage / "checkpoints/best.ckpt"), folder, "test")
     assert finished_evaluation(*arguments, options) is not None
