@@ -26,6 +26,7 @@ from brainmtl.evaluation.lines import read_lines
 from brainmtl.evaluation.report.closing import command
 from brainmtl.evaluation.reuse import finished_evaluation
 from brainmtl.evaluation.run import evaluate
+from brainmtl.evaluation.selection import read_frame
 from brainmtl.files import sha256
 from brainmtl.inference.operating.operating_point import OperatingPoint, write_operating_point
 
@@ -79,6 +80,18 @@ def test_report_says_that_it_is_a_cross_validation_and_shows_cases(merged: dict[
     assert (merged["out_dir"] / "figures/cases_phantom_brats.png").is_file()
     section = json.loads((merged["out_dir"] / "shortcuts.json").read_text(encoding="utf-8"))
     assert section["baselines"]["sources"]["kaggle"]["n"] == 12
+
+
+def test_baselines_and_probe_of_a_fold_are_fitted_on_its_training_images(
+    merged: dict[str, Any], folder: Path
+) -> None:
+    for fold in range(3):
+        path = merged["out_dir"].parent / f"{fold}/joint/evaluation_test/shortcuts.json"
+        counts = json.loads(path.read_text(encoding="utf-8"))["association"]["counts"]
+        frame = read_frame(folder, fold)
+        for split in ("train", "test"):
+            own = frame.loc[frame["split"] == split, "source"].astype(str).value_counts()
+            assert {source: found["n"] for source, found in counts[split].items()} == own.to_dict()
 
 
 def test_robustness_is_of_the_images_of_all_folds(folder: Path, model: Any, tmp_path: Path) -> None:
