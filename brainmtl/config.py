@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brainmtl.errors import BrainMTLError, ConfigError
-from brainmtl.suggestions import suggest
+from brainmtl.suggestions import null_groups, suggest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
@@ -61,6 +61,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 )
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any alphabet
                 sys.stdout.reconfigure(errors="backslashreplace")
+            if refused := null_groups(CONF_DIR, sys.argv[1:]):
+                sys.exit("\n".join(f"error: {line}" for line in refused))
             command = hydra.main(
                 version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
             )(task)

@@ -49,6 +49,23 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
     ]
 
 
+def null_groups(conf_dir: Path, arguments: Sequence[str]) -> list[str]:
+    """A line for each of ``arguments`` that sets a group to null, which Hydra answers with a traceback."""
+    lines = []
+    for change in map(_parse, arguments):
+        if change is None or change.is_delete() or change.value() is not None:
+            continue
+        group = conf_dir / change.key_or_group
+        names = sorted(
+            path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")
+        )
+        if names:
+            lines.append(
+                f"{change.input_line}: {group.name} takes one of {', '.join(names)}; leave it out for the default"
+            )
+    return lines
+
+
 def _parse(argument: str) -> Override | None:
     if argument.startswith("-"):
         return None

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from brainmtl.config import CONF_DIR, PROJECT_ROOT
-from brainmtl.suggestions import suggest
+from brainmtl.suggestions import null_groups, suggest
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,16 @@ def test_the_command_ends_with_what_was_meant() -> None:
     assert ended.stderr.splitlines()[-1] == (
         "error: there is no option data.batchsize in conf/train.yaml: did you mean data.batch_size?"
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "choices"),
+    [("sweep=null", "lambda, optuna"), ("balance=null", "dwa, fixed, pcgrad, uncertainty")],
+)
+def test_a_group_cannot_be_null(word: str, choices: str) -> None:
+    group = word.partition("=")[0]
+    (line,) = null_groups(CONF_DIR, ["-m", word, "init_from=null", "~sweep", "seed=1,2"])
+    assert line == f"{word}: {group} takes one of {choices}; leave it out for the default"
+    command = [sys.executable, str(PROJECT_ROOT / "train.py"), word]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"error: {line}\n")
