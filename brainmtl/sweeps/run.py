@@ -44,6 +44,8 @@ def report_sweep(
         ConfigError: no sweep, or no run of it has finished the stage.
         DataError: as evaluate.
     """
+    from brainmtl.training.continuation.checkpoints import read_checkpoint
+
     folder = Path(dir)
     jobs = find_jobs(folder)
     ready = [job for job in jobs if stage in job.run.stages]
@@ -53,8 +55,8 @@ def report_sweep(
             f"dir={folder}: no run has finished the stage {stage} ({len(jobs)} runs: {states}). "
             "Repeat the training command (finished stages are reused), or name another stage_name=..."
         )
-    data = Path(data_dir) if data_dir else _trained_on(ready[0], stage)
-    selection.require_prepared(data)
+    first = ready[0].directory / stage / "checkpoints/best.ckpt"
+    data = selection.data_folder(data_dir, read_checkpoint(first)["brainmtl"])
     results = _evaluated(ready, stage, split, data, options)
     names = {s: n for r in results for s, n in r.evaluation["run"]["display_names"].items()}
     settings = group_settings(jobs, results)
@@ -89,10 +91,3 @@ def _evaluated(
         mode = record["stage"]["mode"]
         results.append(Result(job, record["monitor"], record["score"], evaluation, mode))
     return results
-
-
-def _trained_on(job: Job, stage: str) -> Path:
-    from brainmtl.training.continuation.checkpoints import read_checkpoint
-
-    meta = read_checkpoint(job.directory / stage / "checkpoints/best.ckpt")["brainmtl"]
-    return Path(meta["config"]["data"]["data_dir"])
