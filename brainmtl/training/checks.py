@@ -83,6 +83,7 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
     check_samples(options["model"]["in_channels"], datamodule)
+    check_batches(options["trainer"], stage, datamodule)
     check_monitor(stage, datamodule)
     module = make_module(options, stage, datamodule)
     with own_words():
@@ -107,6 +108,33 @@ def check_length(trainer: Options, stage: StageConfig) -> None:
         raise ConfigError(
             f"trainer.check_val_every_n_epoch={every}: stage {stage.name} has {stage.max_epochs} epochs and "
             "would never be validated, so it would have no best checkpoint"
+        )
+
+
+def check_batches(trainer: Options, stage: StageConfig, datamodule: MultiTaskDataModule) -> None:
+    """Refuse options of the Trainer that leave an epoch without a batch to train or to validate on.
+
+    Raises:
+        ConfigError: names the option, the stage and how many batches it has.
+    """
+    train = len(datamodule.train_batches)
+    validation = [len(loader) for loader in datamodule.val_dataloader()]
+    for name, batches in (
+        ("limit_train_batches", train),
+        ("limit_val_batches", min(validation)),
+    ):
+        limit = trainer[name]
+        # As the Trainer counts: a fraction is of the batches, None is all of them.
+        kept = int(limit * batches) if isinstance(limit, float) else limit
+        if kept is not None and kept < 1:
+            raise ConfigError(
+                f"trainer.{name}={limit} leaves stage {stage.name} without a batch: it has {batches}"
+                f"{' of one source' if name == 'limit_val_batches' else ''}; 1.0 takes all"
+            )
+    every = trainer.get("val_check_interval")
+    if isinstance(every, int) and every > train:
+        raise ConfigError(
+            f"trainer.val_check_interval={every}: an epoch of stage {stage.name} has {train} batches"
         )
 
 

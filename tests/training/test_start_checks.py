@@ -36,6 +36,13 @@ def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
         ("+trainer.max_time={hours: 1}", r"trainer\.max_time is not for"),
         ("trainer.check_val_every_n_epoch=0", r"check_val_every_n_epoch=0 must be at least 1"),
         ("trainer.check_val_every_n_epoch=99", "=99: stage .* has .* epochs and would never be"),
+        ("trainer.limit_train_batches=0", "limit_train_batches=0 leaves stage seg_warmup without"),
+        ("trainer.limit_val_batches=0", "limit_val_batches=0 leaves stage seg_warmup without"),
+        (
+            "trainer.limit_val_batches=0.01",
+            "=0.01 leaves .* it has [0-9]+ of one source; 1.0 takes",
+        ),
+        ("+trainer.val_check_interval=99", "=99: an epoch of stage seg_warmup has [0-9]+ batches"),
     ],
 )
 def test_options_that_cannot_train(
