@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +132,7 @@ def _finish(
 ) -> StageResult:
     if checkpoint.score is None:
         raise ConfigError(
-            f"stage {stage.name} never saw its monitor {stage.monitor}: no epoch's validation gives a figure of "
-            f"that name. Those of the last epoch: {_figures(module.history)}"
+            f"stage {stage.name} never saw a finite value of its monitor {stage.monitor}: choose another one"
         )
     seconds = checkpoint.seconds
     result = StageResult(
@@ -158,11 +157,6 @@ def _finish(
         result.best,
     )
     return result
-
-
-def _figures(history: Sequence[Mapping[str, Any]]) -> str:
-    names = sorted(name for name in (history[-1] if history else {}) if name.startswith("val/"))
-    return ", ".join(names) or "none"
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def make_trainer(
     checkpoint = StageCheckpoint(
         directory / "checkpoints", stage.monitor, stage.mode, options["checkpoint_every"]
     )
-    # A monitor that no epoch has is reported at the end of the stage, in words that say what it needs.
+    # A monitor that validation does not give is refused by the checkpoint, which says what it gives.
     stop = EarlyStopping(
         stage.monitor, mode=stage.mode, patience=stage.patience, check_finite=True, strict=False
     )

@@ -218,6 +218,21 @@ def test_of_several_epochs_the_best_counts_and_a_stage_stops_where_none_is_bette
     assert last["lr_schedulers"][0]["last_epoch"] == last["global_step"] == 3 * len(scores)
 
 
+def test_a_monitor_that_validation_does_not_give_is_told_after_the_first_one(
+    phantom_dir: Path, tmp_path: Path
+) -> None:
+    stage = ("stage=joint", "epochs.joint=3", "trainer.check_val_every_n_epoch=2")
+    options = train_options(phantom_dir, tmp_path / "a", *stage, "stage.monitor=val/loss_seg")
+    with pytest.raises(ConfigError, match=r"its monitor val/loss_seg.* It gives .*val/combined"):
+        train(options)
+    log = (tmp_path / "a" / "joint" / "train.log").read_text()
+    assert "epoch 1: " in log and "epoch 2: " not in log
+    # What training gives is there as soon.
+    lowest = ("stage.monitor=train/loss", "stage.mode=min")
+    (result,) = train(train_options(phantom_dir, tmp_path / "b", *stage, *lowest))
+    assert result.best.is_file()
+
+
 def test_not_a_checkpoint(phantom_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.ckpt"
     path.write_bytes(b"PK\x03\x04 truncated")

@@ -117,6 +117,7 @@ class StageCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write both, the best one first: what ``last.ckpt`` says of it must be there already."""
         self._position = (trainer.current_epoch + 1, 0)
+        self._require_monitor(trainer)
         if self._take_score(trainer):
             self._save(trainer, self.best)
         self._save(trainer, self.last)
@@ -161,6 +162,15 @@ class StageCheckpoint(Checkpoint):
         pl_module.history = state["history"]
         trainer.should_stop = state["should_stop"]
         trainer.datamodule.set_epoch(state["epoch"], first_batch=state["batch"])
+
+    def _require_monitor(self, trainer: pl.Trainer) -> None:
+        """What the first validation does not give, none will: not to be told after all epochs."""
+        figures = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+        if figures and self.monitor not in trainer.callback_metrics:
+            raise ConfigError(
+                f"no validation of this stage gives its monitor {self.monitor}: choose another one (stage.monitor). "
+                f"It gives {', '.join(figures)}"
+            )
 
     def _take_score(self, trainer: pl.Trainer) -> bool:
         """Whether the monitor is better than ever before; then it is the score."""
