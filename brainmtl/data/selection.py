@@ -68,7 +68,8 @@ def assign_splits(frame: pd.DataFrame, fold: int | None = None) -> np.ndarray:
     folds = frame["fold"].to_numpy()
     count = frame.groupby("source", observed=True)["fold"].max() + 1
     usable = count[count > 0]
-    if usable.empty or not 0 <= fold < usable.max() or usable.min() < 3:
+    known = isinstance(fold, int) and not usable.empty
+    if not known or not 0 <= fold < usable.max() or usable.min() < 3:
         raise ConfigError(
             f"fold={fold} needs 3 or more prepared folds and must be one of them; this folder has "
             f"{usable.to_dict() or 'none'}: prepare with split.folds=K"

@@ -92,7 +92,7 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
 
 
 def check_length(trainer: Options, stage: StageConfig) -> None:
-    """Refuse options of the Trainer that give a stage another length, or no validation.
+    """Refuse options of the Trainer that give a stage another length, or no step or validation.
 
     Raises:
         ConfigError: names the option, and what sets it here.
@@ -102,6 +102,7 @@ def check_length(trainer: Options, stage: StageConfig) -> None:
             f"trainer.{foreign[0]} is not for brainmtl: a stage has epochs.<stage> epochs of "
             "data.images_per_epoch images"
         )
+    check_count("trainer.accumulate_grad_batches", trainer["accumulate_grad_batches"], 1)
     every = trainer["check_val_every_n_epoch"]
     check_count("trainer.check_val_every_n_epoch", every, 1)
     if every > stage.max_epochs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +80,10 @@ def stage_configs(stage: Mapping[str, Any], default_loader: dict[str, Any]) -> l
     Raises:
         ConfigError: an unknown key or value; names the stage and what is allowed.
     """
-    parts = [stage[name] for name in stage["order"]] if "order" in stage else [stage]
+    parts = [stage]
+    if "order" in stage:
+        _subset("stage.order", stage["order"], tuple(name for name in stage if name != "order"))
+        parts = [stage[name] for name in stage["order"]]
     stages = []
     for values in parts:
         values = dict(values) | {key: tuple(values[key]) for key in ("train", "tasks")}
@@ -109,6 +112,6 @@ def _with_members(stage: StageConfig, members: Any) -> list[StageConfig]:
     return [*own, replace(stage, mean_of=tuple(part.name for part in own))]
 
 
-def _subset(what: str, given: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+def _subset(what: str, given: Sequence[str], allowed: tuple[str, ...]) -> None:
     if not given or set(given) - set(allowed) or len(set(given)) != len(given):
         raise ConfigError(f"{what}={list(given)} must be a non-empty subset of {list(allowed)}")

@@ -35,6 +35,12 @@ def test_order_decides() -> None:
     assert [stage.name for stage in stage_configs(stages, MIXED)] == ["b", "a"]
 
 
+@pytest.mark.parametrize("order", [[], ["a", "a"], ["b"]])
+def test_an_order_that_names_no_stage_one_twice_or_another(order: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"stage\.order=.* non-empty subset of \['a'\]"):
+        stage_configs({"order": order, "a": VALID | {"name": "a"}}, MIXED)
+
+
 def test_a_stage_of_three_members_is_three_trainings_and_their_mean() -> None:
     last = VALID | {"name": "last"}
     stages = {"order": ["joint", "last"], "joint": VALID | {"members": 3}, "last": last}
