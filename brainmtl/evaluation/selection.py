@@ -68,6 +68,11 @@ def select_rows(frame: pd.DataFrame, split: str, data_dir: str | Path) -> pd.Dat
         raise ConfigError(f"split={split} is unknown: choose {', '.join(SPLITS)} or all")
     chosen = frame if split == "all" else frame[frame["split"] == split]
     if chosen.empty:
+        if not frame["split"].isin(SPLITS).any():
+            raise ConfigError(
+                f"split={split} of {data_dir} is empty: these sources have no folds, and the splits are those of a "
+                "fold. Take their own splits with fold=null, or prepare with split.folds=K"
+            )
         raise ConfigError(
             f"split={split} of {data_dir} is empty: it holds {_inventory(frame)}. Choose one of "
             "these splits, or prepare with split.test > 0"
@@ -87,14 +92,14 @@ def trained_here(manifest: Manifest, meta: Mapping[str, Any]) -> bool:
     return bool(then) and all(now.get(name) == digest for name, digest in then.items())
 
 
-def choose_fold(fold: int | str | None, meta: Mapping[str, Any], *, same_data: bool) -> int | None:
+def choose_fold(fold: Any, meta: Mapping[str, Any], *, same_data: bool) -> int | None:
     """The cross-validation fold whose splits count: "auto" takes the one of the checkpoint's training.
 
     Where the checkpoint was not trained on this data (:func:`trained_here`), "auto" means none: its own
-    splits.
+    splits. Another word than "auto" is refused by :func:`read_frame`.
     """
     if fold != "auto":
-        return None if fold is None else int(fold)
+        return fold
     trained = (meta["config"].get("data") or {}).get("fold")
     return trained if same_data else None
 

@@ -21,6 +21,7 @@ from brainmtl.evaluation.run import evaluate
     [
         ({"split": "val"}, r"is empty.*kaggle \(train 2, test 10\)"),
         ({"split": "dev"}, "split=dev is unknown"),
+        ({"fold": "first"}, "fold=first needs 3 or more prepared folds"),
         ({"sources": ["brats"]}, "holds.*phantom_brats"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"cls_threshold": 1.0}, "threshold=1.0 must lie"),

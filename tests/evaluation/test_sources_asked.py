@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import tiny
 from crossvalidated import QUICK, write_run
 
+from brainmtl.data.manifest import read_manifest, write_manifest
+from brainmtl.errors import ConfigError
 from brainmtl.evaluation.run import evaluate
 from brainmtl.inference.operating.operating_point import read_operating_point
 
@@ -44,6 +47,21 @@ def test_a_source_that_was_not_trained_on(folder: Path, model: Any, tmp_path: Pa
     both = evaluate(path, folder, **options | {"sources": list(OWN)})["run"]["remarks"]
     (remark,) = [text for text in both if "not a test" in text]
     assert "(brats-like (synthetic))" in remark
+
+
+def test_a_source_without_folds_is_evaluated_on_its_own_splits(
+    folder: Path, model: Any, tmp_path: Path
+) -> None:
+    data_dir = Path(shutil.copytree(folder, tmp_path / "data"))
+    frame = read_manifest(data_dir)
+    frame.loc[frame["source"] == "kaggle", "fold"] = -1
+    write_manifest(data_dir, frame)
+    path = checkpoint_of(data_dir, tmp_path, model, ["phantom_brats"])
+    with pytest.raises(ConfigError, match=r"no folds, and .* fold=null"):
+        evaluate(path, data_dir, sources=["kaggle"], **QUICK)
+    found = evaluate(path, data_dir, sources=["kaggle"], fold=None, **QUICK)
+    assert found["metrics"]["kaggle"]["classification"]["n"] == 10
+    assert not any("not a test" in text for text in found["run"]["remarks"])
 
 
 @pytest.mark.parametrize(
