@@ -157,6 +157,7 @@ def _run(
         subject.split,
         subject.asked["fold"],
         same_data=subject.same_data,
+        left_out=subject.left_out,
     )
     return {
         **subject.provenance(),

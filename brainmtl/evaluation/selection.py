@@ -156,6 +156,19 @@ def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
     return model, meta
 
 
+def unfit_sources(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> list[str]:
+    """Sources whose images have other channels than the model takes, by one sample each.
+
+    None of those of training, and none where nothing else would remain: :func:`check_samples` refuses them.
+    """
+    expected = (meta["config"].get("model") or {}).get("in_channels", 1)
+    first = frame.groupby(frame["source"].astype(str)).head(1)
+    paths = {str(row["source"]): data_dir / row["path"] for _, row in first.iterrows()}
+    others = sorted(set(paths) - set(meta.get("sources") or []))
+    unfit = [name for name in others if read_sample(paths[name]).image.shape[0] != expected]
+    return unfit if len(unfit) < len(paths) else []
+
+
 def check_samples(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> None:
     """Open one sample per source: its preprocessing version and channels must be the model's."""
     expected = (meta["config"].get("model") or {}).get("in_channels", 1)
@@ -181,13 +194,18 @@ def remarks(
     fold: int | str | None,
     *,
     same_data: bool,
+    left_out: Sequence[str] = (),
 ) -> list[str]:
     """Sentences that a reader must know before the figures; they open the report.
 
     ``frame`` are the evaluated rows, with their ``role`` in the training; ``split`` and ``fold`` are what
-    was asked for.
+    was asked for; ``left_out`` are :func:`unfit_sources`.
     """
     notes = []
+    if left_out:
+        notes.append(
+            f"Not evaluated: {', '.join(left_out)}, whose images have other channels than the model takes."
+        )
     if not same_data:
         notes.append(
             "The data folder is not the one of training (other samples or splits): a fair test only if no "

@@ -25,7 +25,8 @@ class Subject:
     ``meta`` is the description that the checkpoint carries; ``frame`` are all rows of the sources asked
     for, with the splits of ``fold``, and ``test`` those of ``split``; their ``role`` is the split in the
     fold of training. ``validation`` are those of the sources of training by that role, whichever are
-    asked for: the operating point belongs to the checkpoint.
+    asked for: the operating point belongs to the checkpoint. ``left_out`` are the sources that the model
+    cannot take, where all were asked for.
     ``same_data``: the folder holds what the model was trained on, as it was then. ``asked`` are
     ``sources`` and ``fold`` as they were given.
     """
@@ -42,6 +43,7 @@ class Subject:
     frame: pd.DataFrame
     test: pd.DataFrame
     validation: pd.DataFrame
+    left_out: list[str]
 
     def provenance(self) -> dict[str, Any]:
         """The first part of run.json."""
@@ -90,6 +92,8 @@ def choose_subject(
     everything = everything.assign(role=assign_splits(everything, trained_fold))
     frame = selection.rows_of_sources(everything, sources, data_dir)
     test = selection.select_rows(frame, split, data_dir)
+    left_out = selection.unfit_sources(test, data_dir, meta) if sources is None else []
+    frame, test = (rows[~rows["source"].isin(left_out)] for rows in (frame, test))
     selection.check_samples(test, data_dir, meta)
     trained = everything["source"].isin(selection.trained_sources(everything, meta))
     return Subject(
@@ -105,4 +109,5 @@ def choose_subject(
         frame,
         test,
         validation=everything[(everything["role"] == "val") & trained],
+        left_out=left_out,
     )

@@ -121,3 +121,21 @@ def test_sample_that_does_not_fit_the_checkpoint(what: str, model: Any, tmp_path
     }
     with pytest.raises(DataError, match=rf"photo_02\.npz.*{expected[what]}"):
         evaluate(path, folder, sources=["kaggle"], **QUICK)
+
+
+def test_of_all_sources_those_of_other_channels_are_left_out(model: Any, tmp_path: Path) -> None:
+    """A source may lie beside those of training; crossval and sweep_report ask for all of them."""
+    folder = tiny.write_folder(tmp_path / "data")
+    for path in (folder / "lgg").rglob("L_z*.npz"):
+        sample = read_sample(path)
+        image = np.repeat(sample.image, 3, axis=0)
+        write_sample(path, image, sample.label, sample.mask, sample.metadata)
+    untrained = tiny.write_checkpoint(tmp_path / "a.ckpt", model, folder, sources=["kaggle"])
+    found = evaluate(untrained, folder, **QUICK)
+    assert sorted(found["metrics"]) == ["kaggle", "phantom_brats"]
+    assert any(text.startswith("Not evaluated: lgg, ") for text in found["run"]["remarks"])
+    with pytest.raises(DataError, match="has 3 channels"):
+        evaluate(untrained, folder, sources=["lgg"], **QUICK)
+    trained = tiny.write_checkpoint(tmp_path / "b.ckpt", model, folder, sources=["kaggle", "lgg"])
+    with pytest.raises(DataError, match="has 3 channels"):
+        evaluate(trained, folder, **QUICK)
