@@ -74,6 +74,11 @@ def export(
     if int8 and not onnx:
         raise ConfigError("int8=true makes int8 graphs of the ONNX graphs: give onnx=true too")
     model, meta = load_checkpoint(ckpt)
+    if (channels := model.encoder.in_channels) != 1:
+        print(
+            f"warning: the model takes {channels} modalities. It is exported, but predict, the service and the page "
+            "take models of one and will refuse it"
+        )
     digest = sha256(ckpt)
     name = name or f"{meta.get('stage')}-{digest[:8]}"
     target = Path(out_dir) if out_dir else model_folder.MODELS_DIR / name

@@ -220,6 +220,23 @@ def with_meta(checkpoint: Path, folder: Path, change: Callable[[dict], None]) ->
     return path
 
 
+def test_what_will_be_refused_is_said_by_the_export(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def two_channels(meta: dict) -> None:
+        meta["config"]["model"]["in_channels"] = 2
+
+    path = with_meta(tiny_checkpoint, tmp_path, two_channels)
+    stored = torch.load(path, weights_only=True)
+    first = next(name for name, value in stored["state_dict"].items() if value.ndim == 4)
+    stored["state_dict"][first] = stored["state_dict"][first].repeat(1, 2, 1, 1)
+    torch.save(stored, path)
+    folder = export(path, tmp_path / "model")
+    assert "warning: the model takes 2 modalities" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="takes 2 sequences per slice"):
+        MultiTaskPredictor.from_folder(folder)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
