@@ -21,8 +21,10 @@ from brainmtl.training.stages import StageConfig
 
 log = logging.getLogger(__name__)
 
-# Of Lightning's Trainer: they would end a stage behind the back of its learning rates.
+# Of Lightning's Trainer: they would end a stage behind the back of its learning rates, or leave a
+# checkpoint of one batch that looks like any other.
 OWN_LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
+OWN_LENGTH += ("fast_dev_run", "overfit_batches")
 
 
 def check_start(options: Options, init_from: Path | None) -> None:
@@ -97,10 +99,10 @@ def check_length(trainer: Options, stage: StageConfig) -> None:
     Raises:
         ConfigError: names the option, and what sets it here.
     """
-    if foreign := [name for name in OWN_LENGTH if trainer.get(name) is not None]:
+    if foreign := [name for name in OWN_LENGTH if trainer.get(name)]:
         raise ConfigError(
             f"trainer.{foreign[0]} is not for brainmtl: a stage has epochs.<stage> epochs of "
-            "data.images_per_epoch images"
+            "data.images_per_epoch images (trainer=debug: three batches, for a try)"
         )
     check_count("trainer.accumulate_grad_batches", trainer["accumulate_grad_batches"], 1)
     every = trainer["check_val_every_n_epoch"]

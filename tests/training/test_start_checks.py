@@ -33,6 +33,7 @@ def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
         ("model.out_channels=2", r"model\.out_channels=2 .*one mask \(1\)"),
         ("model.num_classes=3", r"model\.num_classes=3 .*no tumour and tumour \(2\)"),
         ("+trainer.max_steps=5", r"trainer\.max_steps is not for .*epochs\.<stage> epochs"),
+        ("+trainer.fast_dev_run=true", r"trainer\.fast_dev_run is not for .*trainer=debug"),
         ("+trainer.max_time={hours: 1}", r"trainer\.max_time is not for"),
         ("trainer.check_val_every_n_epoch=0", r"check_val_every_n_epoch=0 must be at least 1"),
         ("trainer.check_val_every_n_epoch=99", "=99: stage .* has .* epochs and would never be"),
