@@ -82,8 +82,9 @@ def _unlike_background(image: np.ndarray) -> np.ndarray:
     noise = np.maximum(_reach(corners - background), _noise_of_air(distance, 0.25 * strong))
     # Where the image was padded, the noise of its air begins within the padding.
     r0, r1, c0, c1 = bounding_box(np.atleast_3d(distance).any(axis=2))
-    if min(r1 - r0, c1 - c0) >= 32:
-        noise = np.maximum(noise, _noise_of_air(distance[r0:r1, c0:c1], 0.25 * strong))
+    inner = distance[r0:r1, c0:c1]
+    if inner.shape != distance.shape and min(inner.shape[:2]) >= 32:
+        noise = np.maximum(noise, _noise_of_air(inner, 0.25 * strong))
     return distance > np.clip(noise, 0.06 * strong, 0.25 * strong)
 
 
