@@ -32,13 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
         description="Synthetic data in, three trained stages and a table of held-out figures out. "
         "Run again, it reuses what is there.",
     )
-    for name, default, what in (
-        ("--raw-dir", "data/raw/phantom", "where the synthetic raw files go"),
-        ("--data-dir", "data/processed", "where the prepared samples go"),
-    ):
-        parser.add_argument(
-            name, default=str(PROJECT_ROOT / default), help=f"{what} (brainmtl's {default})"
-        )
+    parser.add_argument(
+        "--raw-dir",
+        default=str(PROJECT_ROOT / "data/raw/phantom"),
+        help="where the synthetic raw files go (brainmtl's data/raw/phantom)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        default=str(PROJECT_ROOT / "data/processed"),
+        help="where the prepared samples go (brainmtl's data/processed)",
+    )
     parser.add_argument("overrides", nargs="*", help="passed on to train.py, e.g. epochs.joint=10")
     options = parser.parse_args(arguments)
     # The commands run in the project's folder, whatever paths are relative to.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from brainmtl.data.half import from_half, to_half
 from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
 from brainmtl.data.preprocessing.geometry import SliceGeometry
 from brainmtl.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of the hashes and files that a ledger vouches for; 2: the hash is of the arrays and not of the file.
 SAMPLE_FORMAT = 2
@@ -69,6 +72,14 @@ def read_sample(path: str | Path) -> Sample:
         )
     except (KeyError, ValueError) as error:
         raise _no_sample(path, error) from error
+
+
+def first_samples(frame: pd.DataFrame, data_dir: Path) -> dict[str, tuple[str, Sample]]:
+    """Path below ``data_dir`` and first sample of each source in the rows ``frame`` of its manifest."""
+    firsts = frame.drop_duplicates("source")
+    return {
+        str(row.source): (row.path, read_sample(data_dir / row.path)) for row in firsts.itertuples()
+    }
 
 
 def read_for_training(path: str | Path) -> tuple[np.ndarray, int, np.ndarray | None]:

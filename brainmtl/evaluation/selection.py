@@ -14,12 +14,13 @@ from brainmtl.data.manifest import (
     read_manifest,
     source_hashes,
 )
-from brainmtl.data.samples import read_sample
 from brainmtl.data.selection import assign_splits
 from brainmtl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from brainmtl.data.samples import Sample
 
 
 def read_frame(
@@ -156,35 +157,38 @@ def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
     return model, meta
 
 
-def unfit_sources(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> list[str]:
-    """Sources whose images have other channels than the model takes, by one sample each.
+def unfit_sources(firsts: Mapping[str, tuple[str, Sample]], meta: dict[str, Any]) -> list[str]:
+    """Sources whose images have other channels than the model takes; ``firsts`` of :func:`first_samples`.
 
     None of those of training, and none where nothing else would remain: :func:`check_samples` refuses them.
     """
-    expected = (meta["config"].get("model") or {}).get("in_channels", 1)
-    first = frame.groupby(frame["source"].astype(str)).head(1)
-    paths = {str(row["source"]): data_dir / row["path"] for _, row in first.iterrows()}
-    others = sorted(set(paths) - set(meta.get("sources") or []))
-    unfit = [name for name in others if read_sample(paths[name]).image.shape[0] != expected]
-    return unfit if len(unfit) < len(paths) else []
+    expected = _channels(meta)
+    others = sorted(set(firsts) - set(meta.get("sources") or []))
+    unfit = [name for name in others if firsts[name][1].image.shape[0] != expected]
+    return unfit if len(unfit) < len(firsts) else []
 
 
-def check_samples(frame: pd.DataFrame, data_dir: Path, meta: dict[str, Any]) -> None:
-    """Open one sample per source: its preprocessing version and channels must be the model's."""
-    expected = (meta["config"].get("model") or {}).get("in_channels", 1)
-    for _, row in frame.groupby(frame["source"].astype(str)).head(1).iterrows():
-        sample = read_sample(data_dir / row["path"])
+def check_samples(
+    firsts: Mapping[str, tuple[str, Sample]], data_dir: Path, meta: dict[str, Any]
+) -> None:
+    """Preprocessing version and channels of one sample per source must be the model's."""
+    expected = _channels(meta)
+    for path, sample in firsts.values():
         version = sample.metadata.get("preprocessing_version")
         if version != meta["preprocessing_version"]:
             raise DataError(
-                f"{row['path']} was prepared with preprocessing version {version}, the checkpoint "
+                f"{path} was prepared with preprocessing version {version}, the checkpoint "
                 f"needs {meta['preprocessing_version']}: prepare {data_dir} again"
             )
         if sample.image.shape[0] != expected:
             raise DataError(
-                f"{row['path']} has {sample.image.shape[0]} channels, the checkpoint takes "
+                f"{path} has {sample.image.shape[0]} channels, the checkpoint takes "
                 f"{expected}: choose sources=[...] or prepare with the modalities of training"
             )
+
+
+def _channels(meta: Mapping[str, Any]) -> int:
+    return (meta["config"].get("model") or {}).get("in_channels", 1)
 
 
 def remarks(
@@ -258,13 +262,15 @@ def default_out_dir(ckpt: Path, split: str) -> Path:
     return (folder.parent if folder.name == "checkpoints" else folder) / f"evaluation_{split}"
 
 
-def require_prepared(data_dir: Path) -> None:
-    """Refuse a folder that does not exist before torch is imported."""
+def require_prepared(data_dir: str | Path) -> Path:
+    """``data_dir`` if it is a folder, told before torch is imported; DataError otherwise."""
+    data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise DataError(
             f"data_dir={data_dir} does not exist: make it with "
             f"`python -m brainmtl.prepare source=... raw_dir=... out_dir={data_dir}`"
         )
+    return data_dir
 
 
 def training_folder(meta: Mapping[str, Any]) -> Path | None:
@@ -273,16 +279,8 @@ def training_folder(meta: Mapping[str, Any]) -> Path | None:
     return Path(found) if found else None
 
 
-def data_folder(data_dir: str | Path | None, meta: Mapping[str, Any]) -> Path:
-    """``data_dir``, by default the folder of training.
-
-    Raises:
-        ConfigError: nothing is given, and the folder of training is not there.
-        DataError: what is given is not there.
-    """
-    if data_dir is not None:
-        require_prepared(Path(data_dir))
-        return Path(data_dir)
+def require_training_folder(meta: Mapping[str, Any]) -> Path:
+    """:func:`training_folder`; ConfigError where it is not there."""
     trained_in = training_folder(meta)
     if trained_in is None or not trained_in.is_dir():
         where = "a folder that it does not tell" if trained_in is None else trained_in

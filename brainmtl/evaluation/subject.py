@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmtl.data.manifest import display_name, load_manifest
+from brainmtl.data.samples import first_samples
 from brainmtl.data.selection import assign_splits
 from brainmtl.evaluation import selection
 from brainmtl.files import sha256
@@ -77,10 +78,9 @@ def choose_subject(
     fold: int | str | None,
 ) -> Subject:
     """Load a checkpoint and choose its rows; arguments and errors as of ``evaluate``."""
-    if data_dir is not None:  # before a checkpoint, and with it torch, is loaded
-        selection.require_prepared(Path(data_dir))
+    given = None if data_dir is None else selection.require_prepared(data_dir)
     model, meta = selection.load_checkpoint(ckpt)
-    data_dir = selection.data_folder(data_dir, meta)
+    data_dir = given or selection.require_training_folder(meta)
     manifest = load_manifest(data_dir)
     same_data = selection.trained_here(manifest, meta)
     if not same_data:
@@ -92,9 +92,11 @@ def choose_subject(
     everything = everything.assign(role=assign_splits(everything, trained_fold))
     frame = selection.rows_of_sources(everything, sources, data_dir)
     test = selection.select_rows(frame, split, data_dir)
-    left_out = selection.unfit_sources(test, data_dir, meta) if sources is None else []
+    firsts = first_samples(test, data_dir)
+    left_out = selection.unfit_sources(firsts, meta) if sources is None else []
     frame, test = (rows[~rows["source"].isin(left_out)] for rows in (frame, test))
-    selection.check_samples(test, data_dir, meta)
+    taken = {source: first for source, first in firsts.items() if source not in left_out}
+    selection.check_samples(taken, data_dir, meta)
     trained = everything["source"].isin(selection.trained_sources(everything, meta))
     return Subject(
         ckpt,

@@ -68,17 +68,9 @@ def export(
     from brainmtl.inference.device import choose_device
 
     ckpt = Path(ckpt)
-    check_count("batch_size", batch_size)
-    if ood not in OOD_CHOICES:
-        raise ConfigError(f"ood={ood!r} is unknown: choose auto, true or false")
-    if int8 and not onnx:
-        raise ConfigError("int8=true makes int8 graphs of the ONNX graphs: give onnx=true too")
+    _check_options(ood, onnx, int8, batch_size)
     model, meta = load_checkpoint(ckpt)
-    if (channels := model.encoder.in_channels) != 1:
-        print(
-            f"warning: the model takes {channels} modalities. It is exported, but predict, the service and the page "
-            "take models of one and will refuse it"
-        )
+    _warn_of_modalities(model)
     digest = sha256(ckpt)
     name = name or f"{meta.get('stage')}-{digest[:8]}"
     target = Path(out_dir) if out_dir else model_folder.MODELS_DIR / name
@@ -108,6 +100,22 @@ def export(
         model_folder.seal(folder)
         model_folder.read_model_folder(folder)  # what cannot be read again is not put in place
     return target
+
+
+def _check_options(ood: bool | str, onnx: bool, int8: bool, batch_size: int) -> None:
+    check_count("batch_size", batch_size)
+    if ood not in OOD_CHOICES:
+        raise ConfigError(f"ood={ood!r} is unknown: choose auto, true or false")
+    if int8 and not onnx:
+        raise ConfigError("int8=true makes int8 graphs of the ONNX graphs: give onnx=true too")
+
+
+def _warn_of_modalities(model: MultiTaskModel) -> None:
+    if (channels := model.encoder.in_channels) != 1:
+        print(
+            f"warning: the model takes {channels} modalities. It is exported, but predict, the service and the page "
+            "take models of one and will refuse it"
+        )
 
 
 def _config(name: str, meta: dict[str, Any], digest: str) -> dict[str, Any]:
@@ -165,8 +173,7 @@ def _data_folder(data_dir: str | Path | None, meta: dict[str, Any]) -> Path | No
     from brainmtl.evaluation.selection import require_prepared, training_folder
 
     if data_dir is not None:
-        require_prepared(Path(data_dir))
-        return Path(data_dir)
+        return require_prepared(data_dir)
     trained_in = training_folder(meta)
     return trained_in if trained_in and trained_in.is_dir() else None
 

@@ -40,11 +40,12 @@ def fit_detector(
     from brainmtl.evaluation.selection import trained_here
     from brainmtl.inference.network import Network
 
+    manifest = load_manifest(data_dir)
     rows = {
-        split: training_rows(data_dir, meta, split, OOD_SAMPLES, option="ood")
+        split: training_rows(data_dir, meta, split, OOD_SAMPLES, option="ood", manifest=manifest)
         for split in ("train", "val")
     }
-    if not trained_here(load_manifest(data_dir), meta):
+    if not trained_here(manifest, meta):
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
     runner = Network(model, device, "32", runtime)
     features = {}

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.data.manifest import load_manifest
+from brainmtl.data.manifest import Manifest, load_manifest
+from brainmtl.data.samples import first_samples
 from brainmtl.data.selection import select_rows
 from brainmtl.errors import DataError
 from brainmtl.evaluation.selection import (
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 
 
 def training_rows(
-    data_dir: Path, meta: Mapping[str, Any], split: str, limit: int | None = None, *, option: str
+    data_dir: Path,
+    meta: Mapping[str, Any],
+    split: str,
+    limit: int | None = None,
+    *,
+    option: str,
+    manifest: Manifest | None = None,
 ) -> pd.DataFrame:
     """Rows of a split, as the checkpoint's training saw it, of the sources of training, cases together.
 
     ``limit`` is of all images, spread evenly over sources, labels and groups; ``option`` is the one of
-    the export that needs them.
+    the export that needs them; ``manifest``: ``load_manifest(data_dir)``, where it was read already.
 
     Raises:
         DataError: there are none.
     """
-    manifest = load_manifest(data_dir)
+    manifest = manifest or load_manifest(data_dir)
     frame = manifest.frame
     sources = trained_sources(frame, meta)
     if not sources:
@@ -47,5 +54,5 @@ def training_rows(
             f"{data_dir} has no images of split {split} of {', '.join(sources)}, which {option}=true "
             f"needs: prepare with split.{split} > 0, or export with {option}=false"
         )
-    check_samples(rows, data_dir, dict(meta))
+    check_samples(first_samples(rows, data_dir), data_dir, dict(meta))
     return rows.sort_values(["source", "case_id", "position"], kind="stable")

@@ -44,8 +44,6 @@ def report_sweep(
         ConfigError: no sweep, or no run of it has finished the stage.
         DataError: as evaluate.
     """
-    from brainmtl.training.continuation.checkpoints import read_checkpoint
-
     folder = Path(dir)
     jobs = find_jobs(folder)
     ready = [job for job in jobs if stage in job.run.stages]
@@ -55,8 +53,7 @@ def report_sweep(
             f"dir={folder}: no run has finished the stage {stage} ({len(jobs)} runs: {states}). "
             "Repeat the training command (finished stages are reused), or name another stage_name=..."
         )
-    first = ready[0].directory / stage / "checkpoints/best.ckpt"
-    data = selection.data_folder(data_dir, read_checkpoint(first)["brainmtl"])
+    data = selection.require_prepared(data_dir) if data_dir else _trained_on(ready[0], stage)
     results = _evaluated(ready, stage, split, data, options)
     names = {s: n for r in results for s, n in r.evaluation["run"]["display_names"].items()}
     settings = group_settings(jobs, results)
@@ -91,3 +88,10 @@ def _evaluated(
         mode = record["stage"]["mode"]
         results.append(Result(job, record["monitor"], record["score"], evaluation, mode))
     return results
+
+
+def _trained_on(job: Job, stage: str) -> Path:
+    from brainmtl.training.continuation.checkpoints import read_checkpoint
+
+    meta = read_checkpoint(job.directory / stage / "checkpoints/best.ckpt")["brainmtl"]
+    return selection.require_training_folder(meta)

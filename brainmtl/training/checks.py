@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest
 from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
-from brainmtl.data.samples import read_sample
+from brainmtl.data.samples import first_samples
 from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.training.build import make_datamodule, make_module, own_words
 from brainmtl.training.continuation.checkpoints import check_fit, read_checkpoint
@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 
 # Of Lightning's Trainer: they would end a stage behind the back of its learning rates, or leave a
 # checkpoint of one batch that looks like any other.
-OWN_LENGTH = ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time")
-OWN_LENGTH += ("fast_dev_run", "overfit_batches")
+OWN_LENGTH = (
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
+    *("fast_dev_run", "overfit_batches"),
+)
 
 
 def check_start(options: Options, init_from: Path | None) -> None:
@@ -85,8 +87,8 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
     check_samples(options["model"]["in_channels"], datamodule)
-    check_batches(options["trainer"], stage, datamodule)
     check_monitor(stage, datamodule)
+    check_batches(options["trainer"], stage, datamodule)
     module = make_module(options, stage, datamodule)
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
@@ -152,15 +154,15 @@ def check_samples(expected: int, datamodule: MultiTaskDataModule) -> None:
     frame = datamodule.manifest
     sources = dict.fromkeys([*datamodule.seg_sources, *datamodule.cls_sources])
     held = {}
-    for row in frame[frame["source"].isin(list(sources))].drop_duplicates("source").itertuples():
-        sample = read_sample(datamodule.data_dir / row.path)
+    own = frame[frame["source"].isin(list(sources))]
+    for source, (path, sample) in first_samples(own, datamodule.data_dir).items():
         version = sample.metadata.get("preprocessing_version")
         if version != PREPROCESSING_VERSION:
             raise DataError(
-                f"{datamodule.data_dir / row.path} was prepared with preprocessing version {version}, and images "
-                f"are served with {PREPROCESSING_VERSION}: prepare {row.source} again (the same command)"
+                f"{datamodule.data_dir / path} was prepared with preprocessing version {version}, and images "
+                f"are served with {PREPROCESSING_VERSION}: prepare {source} again (the same command)"
             )
-        held[str(row.source)] = len(sample.image)
+        held[source] = len(sample.image)
     if set(held.values()) - {expected}:
         listed = ", ".join(f"{source} {count}" for source, count in held.items())
         remedy = (

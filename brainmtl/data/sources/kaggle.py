@@ -113,6 +113,10 @@ class KaggleSource:
         return "\n".join(lines + [f"  {n}/*.jpg, *.png, ...   (no tumour)" for n in self.negative])
 
     def _label_folders(self, raw_dir: Path, labels: dict[str, int]) -> list[Path]:
+        remedy = (
+            f"Expected:\n{self.expected_tree()}\n"
+            f"Other folder names: positive=[..] negative=[..]. {OTHER_LAYOUT}"
+        )
         level = [raw_dir]
         for _ in range(6):  # deep enough for any archive, and no endless loop through links
             level = sorted(
@@ -126,15 +130,10 @@ class KaggleSource:
                 missing = sorted(set(labels) - {folder.name.lower() for folder in found})
                 if missing:
                     raise DataError(
-                        f"{raw_dir}: no folder named {', '.join(missing)} beside {found[0].name}/. "
-                        f"Expected:\n{self.expected_tree()}\n"
-                        f"Other folder names: positive=[..] negative=[..]. {OTHER_LAYOUT}"
+                        f"{raw_dir}: no folder named {', '.join(missing)} beside {found[0].name}/. {remedy}"
                     )
                 return found
-        raise DataError(
-            f"{raw_dir}: no folder named {', '.join(sorted(labels))}. Expected:\n"
-            f"{self.expected_tree()}\nOther folder names: positive=[..] negative=[..]. {OTHER_LAYOUT}"
-        )
+        raise DataError(f"{raw_dir}: no folder named {', '.join(sorted(labels))}. {remedy}")
 
 
 def refuse_several_modalities(source: str, modalities: tuple[str, ...]) -> None:

@@ -74,7 +74,11 @@ def cross_validate(
     folder = Path(dir)
     asked = EvaluationOptions(**options)
     models = find_folds(folder, stage_name)
-    data_dir = selection.data_folder(data_dir, models[0].meta)
+    data_dir = (
+        selection.require_prepared(data_dir)
+        if data_dir
+        else selection.require_training_folder(models[0].meta)
+    )
     missing = missing_folds(models, data_dir)
     if missing and not partial:
         raise ConfigError(
