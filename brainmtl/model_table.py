@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from brainmtl.models.summary import ModelSummary
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf" / "model"
+MIN_WIDTH = 110
 PARTS = ("encoder", "decoder", "head", "total")
 
 
@@ -66,7 +67,10 @@ def print_table(rows: Sequence[Sequence[str]], image_size: int) -> None:
         table.add_column(name, justify="right" if column else "left")
     for row in body:
         table.add_row(*row, end_section=row[0].endswith(", total"))
-    Console().print(table)
+    console = Console()
+    if console.width < MIN_WIDTH:  # no terminal, or one that wraps lines, which beats half names
+        console = Console(width=MIN_WIDTH)
+    console.print(table)
 
 
 def _giga(count: int) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from brainmtl.models.blocks import STEMS, ConvBlock, CountedModule, check_shape_options
+from brainmtl.models.blocks import STEMS, CountedModule, check_shape_options, make_block
 
 
 class UpBlock(nn.Module):
-    """Transposed convolution to twice the size, skip connection, ConvBlock."""
+    """Transposed convolution to twice the size, skip connection, block of convolutions."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str, block: str) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
-        self.block = ConvBlock(2 * out_channels, out_channels, norm)
+        self.block = make_block(block, 2 * out_channels, out_channels, norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return self.block(cat([skip, self.up(x)], dim=1))
@@ -35,6 +35,7 @@ class UNetDecoder(CountedModule):
         out_channels: int = 1,
         norm: str = "batch",
         stem: str = "conv",
+        block: str = "plain",
     ) -> None:
         super().__init__()
         check_shape_options(base_filters, depth, stem)
@@ -44,7 +45,8 @@ class UNetDecoder(CountedModule):
         self.fold = STEMS[stem]
         widths = [base_filters * 2**level for level in range(depth + 1)]
         self.blocks = nn.ModuleList(
-            UpBlock(widths[level + 1], widths[level], norm) for level in reversed(range(depth))
+            UpBlock(widths[level + 1], widths[level], norm, block)
+            for level in reversed(range(depth))
         )
         # unfolded pixels of one position see the same 1x1 input: 3x3 lets them differ by context
         kernel = 3 if self.fold > 1 else 1

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from brainmtl.models.blocks import (
     STEMS,
-    ConvBlock,
     CountedModule,
     check_image_batch,
     check_shape_options,
+    make_block,
 )
 
 
@@ -23,7 +23,8 @@ class UNetEncoder(CountedModule):
 
     stem="space_to_depth" first folds every 2x2 square of pixels into channels ("space_to_depth_4":
     every 4x4 square), so that all levels run at half (a quarter of) the resolution, with nearly the
-    same number of weights and a quarter (a sixteenth) of the arithmetic.
+    same number of weights and a quarter (a sixteenth) of the arithmetic. block="residual" adds each
+    block's input to its result (:class:`brainmtl.models.blocks.ResidualBlock`).
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class UNetEncoder(CountedModule):
         depth: int = 4,
         norm: str = "batch",
         stem: str = "conv",
+        block: str = "plain",
     ) -> None:
         super().__init__()
         check_shape_options(base_filters, depth, stem)
@@ -45,7 +47,7 @@ class UNetEncoder(CountedModule):
         self.feature_channels = tuple(base_filters * 2**level for level in range(depth + 1))
         inputs = (in_channels * self.fold**2, *self.feature_channels)
         self.blocks = nn.ModuleList(
-            ConvBlock(inputs[level], channels, norm)
+            make_block(block, inputs[level], channels, norm)
             for level, channels in enumerate(self.feature_channels)
         )
 

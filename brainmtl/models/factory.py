@@ -19,11 +19,12 @@ def create_multi_task_model(
     num_classes: int = 2,
     dropout: float = 0.3,
     pool: str = "avg",
+    block: str = "plain",
 ) -> MultiTaskModel:
     """Return a MultiTaskModel with fresh weights; the arguments are those of its parts."""
-    encoder = UNetEncoder(in_channels, base_filters, depth, norm, stem)
+    encoder = UNetEncoder(in_channels, base_filters, depth, norm, stem, block)
     return MultiTaskModel(
         encoder,
-        UNetDecoder(base_filters, depth, out_channels, norm, stem),
+        UNetDecoder(base_filters, depth, out_channels, norm, stem, block),
         ClassificationHead(encoder.feature_channels[-1], hidden_dim, num_classes, dropout, pool),
     )

@@ -27,9 +27,10 @@ def small_model(**options: object) -> MultiTaskModel:
     [
         {},
         {"norm": "group", "stem": "space_to_depth"},
+        {"norm": "group", "stem": "space_to_depth_4", "block": "residual"},
         {"norm": "instance", "in_channels": 2},
     ],
-    ids=["batch", "folded group", "instance, two channels"],
+    ids=["batch", "folded group", "residual", "instance, two channels"],
 )
 def test_graphs_equal_the_model(options: dict, tmp_path: Path) -> None:
     model = small_model(**options)

@@ -10,7 +10,14 @@ from torch import nn
 
 from brainmtl.errors import ConfigError
 from brainmtl.models import ClassificationHead, UNetDecoder, UNetEncoder
-from brainmtl.models.blocks import STEMS, ConvBlock, make_norm
+from brainmtl.models.blocks import (
+    BLOCKS,
+    STEMS,
+    ConvBlock,
+    ResidualBlock,
+    convolution,
+    make_norm,
+)
 from brainmtl.models.group_norm import GroupNorm
 
 
@@ -30,9 +37,12 @@ def test_default_encoder_gives_features_from_64_at_256_to_1024_at_16() -> None:
 @pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("out_channels", [1, 3])
-def test_decoder_returns_to_the_size_of_the_image(stem: str, depth: int, out_channels: int) -> None:
-    encoder = UNetEncoder(2, 4, depth, stem=stem)
-    decoder = UNetDecoder(4, depth, out_channels, stem=stem)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_decoder_returns_to_the_size_of_the_image(
+    stem: str, depth: int, out_channels: int, block: str
+) -> None:
+    encoder = UNetEncoder(2, 4, depth, stem=stem, block=block)
+    decoder = UNetDecoder(4, depth, out_channels, stem=stem, block=block)
     logits = decoder(encoder(torch.rand(2, 2, 64, 96)))
     assert logits.shape == (2, out_channels, 64, 96)
 
@@ -64,6 +74,47 @@ def test_parameter_counts_tell_trainable_from_frozen() -> None:
         "total": 8 * 4 + 4 + 4 * 2 + 2,
         "trainable": 4 * 2 + 2,
     }
+
+
+def test_a_separable_convolution_is_one_of_products() -> None:
+    torch.manual_seed(0)
+    apart, whole = convolution(3, 5, separable=True), convolution(3, 5, separable=False)
+    per_channel, across = apart[0].weight, apart[1].weight  # (3, 1, 3, 3), (5, 3, 1, 1)
+    with torch.no_grad():
+        whole.weight.copy_(across * per_channel[:, 0])
+        x = torch.randn(2, 3, 8, 8)
+        torch.testing.assert_close(apart(x), whole(x))
+    assert sum(p.numel() for p in apart.parameters()) == 3 * 9 + 3 * 5
+
+
+@pytest.mark.parametrize("block", [name for name in BLOCKS if "separable" in name])
+def test_separable_blocks_have_no_other_3x3_convolutions(block: str) -> None:
+    convolutions = [
+        m for m in UNetEncoder(1, 4, 2, block=block).modules() if isinstance(m, nn.Conv2d)
+    ]
+    assert all(m.groups == m.in_channels for m in convolutions if m.kernel_size == (3, 3))
+    assert sum(m.kernel_size == (3, 3) for m in convolutions) == 2 * 3
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_residual_block_adds_its_input_before_the_last_relu(channels: int) -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(3, channels, "instance").eval()
+    first, norm, relu, second, last_norm = block.body
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        inner = last_norm(second(relu(norm(first(x)))))
+        way = (
+            x
+            if channels == 3
+            else torch.einsum("oi,bihw->bohw", block.shortcut.weight[..., 0, 0], x)
+        )
+        torch.testing.assert_close(block(x), (inner + way).clamp(min=0))
+    # A plain block's weights and, where channels differ, one weight per pair of them.
+    extra = sum(p.numel() for p in block.parameters()) - sum(
+        p.numel() for p in ConvBlock(3, channels, "instance").parameters()
+    )
+    assert extra == (0 if channels == 3 else 3 * channels)
 
 
 def test_head_sees_the_mean_over_the_positions_only() -> None:
@@ -110,6 +161,7 @@ def test_group_norm_takes_channel_numbers_that_8_does_not_divide() -> None:
             lambda: UNetEncoder(stem="patch"),
             ["stem", "'patch'", "conv, space_to_depth"],
         ),
+        (lambda: UNetDecoder(block="dense"), ["block", "'dense'", "plain, residual, separable"]),
         (lambda: UNetEncoder(depth=0), ["depth=0", "at least 1"]),
         (lambda: UNetDecoder(base_filters=0), ["base_filters=0", "at least 1"]),
         (lambda: ClassificationHead(8, num_classes=1), ["num_classes=1", "at least 2"]),

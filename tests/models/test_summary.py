@@ -61,10 +61,17 @@ def choices() -> dict[str, ModelSummary]:
 
 
 def test_every_choice_has_its_published_size(choices: dict[str, ModelSummary]) -> None:
-    assert list(choices) == ["unet_2m_quarter", "unet_2m_fast", "unet_2m", "unet_31m"]
+    assert list(choices) == [
+        "resunet_1m_quarter",
+        "unet_2m_quarter",
+        "unet_2m_fast",
+        "unet_2m",
+        "unet_31m",
+    ]
     assert 1.8e6 < choices["unet_2m"].parameters["total"] < 2.2e6
     for choice in ("unet_2m_fast", "unet_2m_quarter"):
         assert 1.8e6 < choices[choice].parameters["total"] < 2.2e6
+    assert 1.4e6 < choices["resunet_1m_quarter"].parameters["total"] < 1.5e6
     assert 30e6 < choices["unet_31m"].parameters["total"] < 32e6
     assert choices["unet_31m"].parameters["head"] == 525_826
     assert choices["unet_2m"].macs["total"] == pytest.approx(9.18e9, rel=0.01)

@@ -38,7 +38,13 @@ def test_built_in_weights_are_small_synthetic_and_finite() -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["model=unet_2m_fast", "model.in_channels=2", "model.base_filters=16", "init_from=null"],
+    [
+        "model=unet_2m_fast",
+        "model.block=residual",
+        "model.in_channels=2",
+        "model.base_filters=16",
+        "init_from=null",
+    ],
 )
 def test_other_models_start_from_random_weights(override: str) -> None:
     assert starting_weights(options(override)) is None

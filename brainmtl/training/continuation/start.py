@@ -1,12 +1,13 @@
 """Which weights a run starts from: ``init_from`` of ``conf/train.yaml``.
 
-``auto`` takes the weights that come with the project where they fit the model. They were trained on
+``auto`` takes those of the weights that come with the project that fit the model. They were trained on
 synthetic heads alone (``brainmtl/models/weights/README.md``), and save small cohorts from learning from
-nothing what a head looks like. They are a checkpoint like any other, with weights in float16.
+nothing what a head looks like. They are checkpoints like any other, with weights in float16.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from brainmtl.errors import ConfigError
 from brainmtl.files import atomic_path
 
 AUTO = "auto"
-BUILT_IN = Path(__file__).parents[2] / "models" / "weights" / "phantom.ckpt"
+WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
+BUILT_IN = WEIGHTS / "phantom.ckpt"  # of the default model
 KEPT = ("preprocessing_version", "stage", "trained_parts")  # of the description of a run
 Options = dict[str, Any]
 
@@ -24,34 +26,40 @@ Options = dict[str, Any]
 def starting_weights(options: Options) -> Path | None:
     """The checkpoint that the first stage starts from, None for random weights.
 
-    ``options["init_from"]`` is null, a path, or "auto": the built-in weights where the model has their
-    architecture and data are prepared as theirs were, else none.
+    ``options["init_from"]`` is null, a path, or "auto": those of the built-in weights that have the model's
+    architecture and were trained on data prepared as now, else none.
     """
     given = options["init_from"]
     if given != AUTO:
         return Path(given) if given else None
-    return BUILT_IN if fits(options["model"]) else None
+    built_in = sorted(WEIGHTS.glob("*.ckpt"))
+    return next((path for path in built_in if _fits(path, options["model"])), None)
 
 
-def fits(model: dict[str, Any]) -> bool:
-    """Whether the built-in weights are for a model of these options, and for images prepared as now."""
+def _fits(built_in: Path, model: dict[str, Any]) -> bool:
+    """Whether the weights are for a model of these options, and for images prepared as now."""
     from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 
-    about = _about_built_in()
+    about = _about(built_in)
     own, theirs = _shapes(model), _shapes(about["config"]["model"])
     return own == theirs and about["preprocessing_version"] == PREPROCESSING_VERSION
 
 
-@cache  # several parts of a run ask, and the file does not change meanwhile
-def _about_built_in() -> dict[str, Any]:
+@cache  # several parts of a run ask, and the files do not change meanwhile
+def _about(built_in: Path) -> dict[str, Any]:
     from brainmtl.training.continuation.checkpoints import read_checkpoint
 
-    return read_checkpoint(BUILT_IN)["brainmtl"]
+    return read_checkpoint(built_in)["brainmtl"]
 
 
 def _shapes(model: dict[str, Any]) -> dict[str, Any]:
-    # Dropout has no weights.
-    return {name: value for name, value in model.items() if name not in ("_target_", "dropout")}
+    """What decides the shapes of weights: all options of a model, also those that its file does not name (an
+    older one), but dropout."""
+    from brainmtl.models import create_multi_task_model
+
+    parameters = inspect.signature(create_multi_task_model).parameters
+    whole = {name: parameter.default for name, parameter in parameters.items()} | model
+    return {name: value for name, value in whole.items() if name not in ("_target_", "dropout")}
 
 
 def write_built_in(checkpoint: Path, target: Path = BUILT_IN) -> None:
@@ -90,4 +98,4 @@ def write_built_in(checkpoint: Path, target: Path = BUILT_IN) -> None:
 
 
 if __name__ == "__main__":
-    write_built_in(Path(sys.argv[1]))
+    write_built_in(Path(sys.argv[1]), *(WEIGHTS / name for name in sys.argv[2:3]))
