@@ -120,7 +120,12 @@ def test_everything_into_one_split(split: str) -> None:
 def test_impossible_requests_name_the_remedy() -> None:
     with pytest.raises(DataError, match="split=all_test or split=all_train"):
         assign_splits(["a", "a", "b"], [1, 1, 0])
-    for shares in ({"train": 0.8}, {"train": 1.2, "val": -0.2, "test": 0.0}, {"val": float("nan")}):
+    for shares in (
+        {"train": 0.8},
+        {"train": 1.2, "val": -0.2, "test": 0.0},
+        {"train": 0.6, "val": -0.2, "test": 0.6},
+        {"val": float("nan")},
+    ):
         with pytest.raises(ConfigError, match="together they must be 1"):
             assign_splits(["a", "b", "c"], [1, 1, 0], **shares)
     with pytest.raises(ConfigError, match="all_train"):
