@@ -16,11 +16,21 @@ from brainmtl.inference.operating.calibration import MIN_CALIBRATION_IMAGES, TEM
 def simulated(
     n: int, temperature: float, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels drawn from sigmoid(z / T), logits z, and two sources of unequal size."""
+    """Labels drawn from sigmoid(z / T), logits z, and three sources of unequal size."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2 * temperature, n)
     labels = (rng.random(n) < special.expit(logits / temperature)).astype(int)
-    return labels, logits, np.where(rng.random(n) < 0.8, "big", "small")
+    return labels, logits, np.array(["big", "middle", "small"])[rng.choice(3, n, p=[0.7, 0.2, 0.1])]
+
+
+def nll(labels: np.ndarray, logits: np.ndarray, sources: np.ndarray, temperature: float) -> float:
+    """Mean over sources of what scikit-learn gives for each."""
+    p = special.expit(logits / temperature)
+    per_source = [
+        log_loss(labels[sources == name], p[sources == name], labels=[0, 1])
+        for name in set(sources)
+    ]
+    return sum(per_source) / len(per_source)
 
 
 def by_logistic_regression(labels: np.ndarray, logits: np.ndarray, sources: np.ndarray) -> float:
@@ -52,11 +62,7 @@ def test_nll_is_that_of_scikit_learn_and_does_not_grow() -> None:
     labels, logits, sources = simulated(200, 2.0)
     found = calibration.fit_temperature(labels, logits, sources)
     for temperature, value in ((1.0, found.nll_before), (found.temperature, found.nll_after)):
-        per_source = [
-            log_loss(labels[sources == s], special.expit(logits[sources == s] / temperature))
-            for s in ("big", "small")
-        ]
-        assert value == pytest.approx(np.mean(per_source))
+        assert value == pytest.approx(nll(labels, logits, sources, temperature))
     assert found.nll_after < found.nll_before
 
 
@@ -101,6 +107,8 @@ def test_where_the_likelihood_says_nothing_p_stays(
     assert found.temperature == 1.0 and words in found.remarks[0]
     assert found.nll_before == found.nll_after
     assert (found.nll_before is None) == (len(labels) == 0)
+    if len(labels):
+        assert found.nll_before == pytest.approx(nll(labels, logits, SOURCES[: len(labels)], 1.0))
 
 
 def test_enough_images_are_enough() -> None:
