@@ -51,11 +51,25 @@ def fitted(ckpt: Path, **changes: Any) -> OperatingPoint:
 def test_default_is_unfitted_and_says_so() -> None:
     point = OperatingPoint.default()
     assert (point.temperature, point.threshold, point.seg_gate) == (1.0, 0.5, 0.3)
+    assert (point.seg_threshold, point.limit_ml, point.limit_voxels) == (0.5, 0.0, 0.0)
     assert point.postprocess == PostprocessOptions(0, False, 0.0) and point.tta == "none"
     assert not point.fitted and "not fitted" in point.remarks[0]
     assert OperatingPoint.default(threshold=0.7).threshold == 0.7
     with pytest.raises(dataclasses.FrozenInstanceError):
         point.threshold = 0.1
+
+
+@pytest.mark.parametrize(
+    ("voxels", "voxel_ml", "call"),
+    [(1000, 0.0005, False), (1001, 0.0005, True), (500, None, False), (501, None, True)],
+)
+def test_a_patient_is_called_above_the_limit(
+    ckpt: Path, voxels: int, voxel_ml: float | None, call: bool
+) -> None:
+    """The limits are 0.5 ml and 500 voxels; those of an unfitted point are 0: one voxel exceeds them."""
+    assert fitted(ckpt).patient_rule(voxels, voxel_ml).call == call
+    assert OperatingPoint().patient_rule(1, voxel_ml).call
+    assert not OperatingPoint().patient_rule(0, voxel_ml).call
 
 
 def test_round_trip_beside_the_checkpoint(ckpt: Path) -> None:
