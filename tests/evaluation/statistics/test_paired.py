@@ -45,6 +45,16 @@ def test_signed_rank_quantile_published_and_normal() -> None:
     assert paired.signed_rank_quantile(n + 1, 0.025) > exact
 
 
+@pytest.mark.parametrize("level", [0.025, 0.05])
+def test_the_normal_quantile_is_the_exact_one(
+    level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = paired.EXACT_UP_TO + 1
+    normal = paired.signed_rank_quantile(n, level)
+    monkeypatch.setattr(paired, "EXACT_UP_TO", n)
+    assert abs(paired.signed_rank_quantile(n, level) - normal) <= 2
+
+
 def test_wilcoxon_depression_scores() -> None:
     """Hollander and Wolfe, Nonparametric Statistical Methods, examples 3.1, 3.3 and 3.4, the data
     of R's ?wilcox.test: one-sided p 0.0195, estimate -0.46, interval (-0.786, -0.010) at 96.1 %."""
