@@ -41,6 +41,13 @@ def other_reference(run: Path) -> list[Path]:
     return [run, write_evaluation(run.parent / "other", "joint", rows, cases)]
 
 
+def other_group(run: Path, kind: int = 0) -> list[Path]:
+    """The picture, or the volume, is another patient's there."""
+    lines = data(1.0, 1.0)
+    lines[kind][0]["group"] = "somebody"
+    return [run, write_evaluation(run.parent / "other", "joint", *lines)]
+
+
 def other_cases(run: Path) -> list[Path]:
     """As the folds of one cross-validation are: the same source, and no case in common."""
     rows, cases = data(1.0, 1.0)
@@ -71,6 +78,8 @@ def jobs(run: Path) -> list[Path]:
         (old_columns, DataError, "lacks calibrated"),
         (other_label, DataError, "has cls"),
         (other_reference, DataError, "has reference_voxels"),
+        (other_group, DataError, "has group"),
+        (lambda run: other_group(run, 1), DataError, "has group"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared(

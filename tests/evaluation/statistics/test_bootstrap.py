@@ -69,6 +69,15 @@ def test_resampling_weights_are_draws_with_replacement_and_seeded() -> None:
     assert (resampling_weights(7, 500, 4) != weights).any()
 
 
+def test_every_resample_and_every_group_left_out_counts_however_many_there_are() -> None:
+    """More of both than are worked on at a time."""
+    values = skewed(150)
+    found = resample(mean(values), 150, resamples=170, seed=3)
+    drawn = [np.repeat(values, row).mean() for row in resampling_weights(150, 170, 3)]
+    np.testing.assert_allclose(found.values, drawn)
+    np.testing.assert_allclose(found.jackknife, [np.delete(values, k).mean() for k in range(150)])
+
+
 def test_same_seed_same_interval_and_more_confidence_wider() -> None:
     statistic = mean(skewed(25))
     first, again = bootstrap_interval(statistic, 25), bootstrap_interval(statistic, 25)

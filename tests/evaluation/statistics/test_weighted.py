@@ -143,6 +143,20 @@ def test_one_class_is_not_defined(label: int) -> None:
             assert np.isnan(statistic(ones)).all()
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_sample_of_a_class_is_enough(label: int) -> None:
+    labels, scores = np.full(7, 1 - label), np.array([0.1, 0.2, 0.3, 0.35, 0.5, 0.6, 0.9])
+    labels[3] = label
+    ranking = weighted.Ranking(labels, scores, np.arange(7), 7)
+    for statistic, expected in (
+        (ranking.roc_auc, sk.roc_auc_score(labels, scores)),
+        (ranking.average_precision, sk.average_precision_score(labels, scores)),
+        (ranking.sensitivity_at_specificity(0.9), best_sensitivity(labels, scores, 0.9)),
+        (ranking.specificity_at_sensitivity(0.9), best_specificity(labels, scores, 0.9)),
+    ):
+        assert statistic(np.ones((1, 7))) == pytest.approx(expected)
+
+
 def test_constant_scores() -> None:
     labels, index = np.array([0, 1, 0, 1]), np.arange(4)
     ranking = weighted.Ranking(labels, np.full(4, 0.3), index, 4)
