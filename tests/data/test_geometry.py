@@ -195,6 +195,17 @@ def test_resize_averages_when_shrinking_and_copies_at_the_same_size() -> None:
     assert same is not fine
 
 
+def test_a_pixel_that_is_half_tumour_is_tumour() -> None:
+    """Of two rows of the file each row is made; the mask begins and ends in the middle of one."""
+    mask = np.zeros((512, 512), bool)
+    mask[101:201] = True
+    whole = SliceGeometry((512, 512), (0, 512, 0, 512), (0, 0, 0, 0), (0.5, 0.5))
+    expected = np.zeros((256, 256), np.uint8)
+    expected[50:101] = 1
+    np.testing.assert_array_equal(prepare_mask(mask, whole), expected)
+    assert whole.mask_to_plane(np.full((256, 256), 0.5)).all()
+
+
 def blob(shape: tuple[int, int, int], radius: float) -> np.ndarray:
     """An irregular lesion in the middle third, bool, of ``radius`` voxels."""
     rng = np.random.default_rng(3)

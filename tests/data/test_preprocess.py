@@ -232,31 +232,6 @@ def test_volume_has_one_frame_and_counts_brain_slices() -> None:
     assert cover[list(frame.slices)].min() > cover[[0, 23]].max()
 
 
-def discs(radii: list[float]) -> np.ndarray:
-    """A disc of texture in the middle of each plane (96, 80, N), with these radii."""
-    rows, columns = np.indices((96, 80))
-    distance = np.hypot(rows - 48, columns - 40)
-    texture = 100 + 20 * np.sin(rows / 5)
-    return np.stack([np.where(distance < radius, texture, 0) for radius in radii], axis=2)
-
-
-def test_slices_show_brain_from_a_tenth_of_the_frame_on() -> None:
-    """The box of a disc of 30 pixels holds 3,600, a tenth of which one of 10.7 has."""
-    frame = frame_volume(discs([5, 9, 12, 25, 30, 30, 30, 12, 9]))
-    assert frame.slices == (2, 3, 4, 5, 6, 7)
-
-
-def test_noise_in_one_slice_or_outside_the_brain_does_not_widen_the_frame() -> None:
-    raw = discs([0, 0, 25, 30, 30, 30, 25, 0, 0])
-    expected = frame_volume(raw)
-    spoiled = raw.copy()
-    spoiled[40:56, 2:9, :2] = 90  # in slices without brain
-    spoiled[80:94, 20:60, 4] = 90  # a fifth of the disc, in a single slice
-    assert frame_volume(spoiled).foreground[86, 40, 4]
-    assert frame_volume(spoiled).geometry == expected.geometry
-    assert frame_volume(spoiled).slices == expected.slices
-
-
 def test_several_channels_share_foreground_and_frame() -> None:
     first, _ = head()
     second = np.where(first > 0, 500 - first, 0)
