@@ -220,6 +220,7 @@ def test_unusable_files_are_listed_and_the_rest_is_prepared(tmp_path: Path) -> N
     report = run("kaggle", tmp_path / "raw", tmp_path / "out")
     reasons = {Path(problem.path).name: problem.reason for problem in report.problems}
     assert set(reasons) == {"broken.jpg", "blank.png"} and report.samples == 4
+    assert report.slices_left_out == 0
     assert "not a readable picture" in reasons["broken.jpg"] and "constant" in reasons["blank.png"]
     listed = json.loads((tmp_path / "out/summary.json").read_text())["sources"]["kaggle"]
     assert {Path(entry["path"]).name for entry in listed["unusable"]} == set(reasons)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from heads import save_brain, save_heads
+from heads import save_brain, save_head, save_heads
 from processing import run
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.preparation.assembly import SplitOptions
 from brainmtl.data.preparation.integrity import check_folder
-from brainmtl.data.samples import SAMPLE_FORMAT
+from brainmtl.data.samples import SAMPLE_FORMAT, read_sample
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -65,6 +65,23 @@ def test_changed_files_are_prepared_again_and_leave_nothing_old(tmp_path: Path) 
     assert (after.loc["b1_z003", "sample_sha256"]) != before.loc["b1_z003", "sample_sha256"]
     assert (after.loc["b0_z003", "sample_sha256"]) == before.loc["b0_z003", "sample_sha256"]
     assert check_folder(tmp_path / "out", workers=1, progress=False) == []
+
+
+def test_corrected_labels_and_patients_of_the_same_files_are_prepared_again(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for k in range(4):
+        save_head(raw / f"{k}.png", k)
+    for lines, prepared in (("0,a 1,b 0,c 1,d", 4), ("0,a 0,b 0,d 1,d", 2)):
+        told = [line.split(",") for line in lines.split()]
+        rows = [f"{k}.png,{label},{group}" for k, (label, group) in enumerate(told)]
+        (raw / "table.csv").write_text("\n".join(["image,label,group", *rows]))
+        assert run("table", raw, out).prepared == prepared
+        frame = read_manifest(out).sort_values("image_id").astype({"group": str})
+        assert frame[["label", "group"]].values.tolist() == [[int(y), g] for y, g in told]
+        assert [read_sample(out / path).label for path in frame["path"]] == [
+            int(y) for y, _ in told
+        ]
+        assert check_folder(out, workers=1, progress=False) == []
 
 
 def test_what_was_deleted_is_prepared_again(tmp_path: Path) -> None:

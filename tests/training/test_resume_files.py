@@ -11,7 +11,11 @@ import torch
 from killing import assert_equal
 
 from brainmtl.errors import DataError
-from brainmtl.training.continuation.checkpoint_io import SafeCheckpointIO, previous
+from brainmtl.training.continuation.checkpoint_io import (
+    SafeCheckpointIO,
+    StageCheckpoint,
+    previous,
+)
 from brainmtl.training.continuation.checkpoints import read_checkpoint
 from brainmtl.training.continuation.resume import find_state
 
@@ -60,6 +64,16 @@ def test_no_damage_goes_unnoticed(tmp_path: Path) -> None:
         bad.write_bytes(content[:length])
         with pytest.raises(DataError, match="cannot be read as a checkpoint"):
             read_checkpoint(bad)
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("max", [0.5, 0.7, 0.9]), ("min", [0.5, 0.4, 0.1])])
+def test_the_first_of_the_best_scores_is_kept(mode: str, kept: list[float], tmp_path: Path) -> None:
+    checkpoint, found = StageCheckpoint(tmp_path, "val/x", mode, 1), []
+    for value in (float("nan"), 0.5, 0.4, 0.7, 0.4, 0.7, float("inf"), float("nan"), 0.1, 0.9):
+        if checkpoint._is_better(value):
+            checkpoint.score = value
+            found.append(value)
+    assert found == kept
 
 
 def test_a_state_goes_with_the_best_that_it_speaks_of(tmp_path: Path) -> None:
