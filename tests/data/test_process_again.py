@@ -67,6 +67,20 @@ def test_changed_files_are_prepared_again_and_leave_nothing_old(tmp_path: Path) 
     assert check_folder(tmp_path / "out", workers=1, progress=False) == []
 
 
+def test_another_picture_of_the_same_name_and_size_is_noticed(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    files = [save_head(raw / ("yes" if k % 2 else "no") / f"h{k}.tif", k) for k in range(4)]
+    run("kaggle", raw, out)
+    before, size = read_manifest(out).set_index("image_id"), files[1].stat().st_size
+    save_head(files[1], 9)
+    assert files[1].stat().st_size == size
+    report = run("kaggle", raw, out)
+    assert (report.prepared, report.reused) == (1, 3)
+    after = read_manifest(out).set_index("image_id")
+    changed = before["sample_sha256"] != after["sample_sha256"].reindex(before.index)
+    assert list(before.index[changed]) == ["yes_h1"]
+
+
 def test_corrected_labels_and_patients_of_the_same_files_are_prepared_again(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     for k in range(4):
