@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainmtl.data.preprocessing.preprocess import frame_volume, preprocess_slice
+from brainmtl.data.preparation.cases import prepare_slices
+from brainmtl.data.preprocessing.geometry import VolumeGeometry
+from brainmtl.data.preprocessing.preprocess import frame_volume, prepare_mask, preprocess_slice
+from brainmtl.data.records import Case
 from brainmtl.errors import DataError
 
 
@@ -21,6 +24,21 @@ def test_slices_show_brain_from_a_tenth_of_the_frame_on() -> None:
     """The box of a disc of 30 pixels holds 3,600, a tenth of which one of 10.7 has."""
     frame = frame_volume(discs([5, 9, 12, 25, 30, 30, 30, 12, 9]))
     assert frame.slices == (2, 3, 4, 5, 6, 7)
+
+
+def test_a_slice_with_tumour_is_kept_however_little_brain_it_shows() -> None:
+    image = discs([5, 9, 30, 30, 30, 9, 5])
+    mask = np.zeros(image.shape, bool)
+    mask[44:52, 36:44, 4:6] = True  # slice 5 is a thirteenth of the frame
+    volume = VolumeGeometry.stack(image.shape[:2], image.shape[2])
+    records, left_out = prepare_slices(Case(image[None], mask, volume, None, tuple(range(10, 17))))
+    assert [record.position for record in records] == [12, 13, 14, 15] and left_out == 3
+    assert [bool(record.mask.any()) for record in records] == [False, False, True, True]
+    for record in records:
+        own = prepare_mask(mask[:, :, record.position - 10], record.prepared.geometry)
+        np.testing.assert_array_equal(record.mask, own)
+    records, _ = prepare_slices(Case(image[None], None, volume, None, tuple(range(10, 17))))
+    assert [record.position for record in records] == [12, 13, 14]
 
 
 def test_a_single_slice_of_brain_has_a_frame() -> None:
