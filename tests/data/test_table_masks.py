@@ -59,6 +59,18 @@ def test_a_tumour_too_small_to_be_seen_is_refused(tmp_path: Path, label: str) ->
     assert row.label == 1 and row.tumour_pixels >= 100
 
 
+@pytest.mark.parametrize(("label", "expected"), [("", -1), ("1", 1)])
+def test_of_a_picture_its_label_decides_before_its_mask(
+    tmp_path: Path, label: str, expected: int
+) -> None:
+    """A mask of fewer than 100 prepared pixels alone would say neither tumour nor none."""
+    save_head(tmp_path / "p.png")
+    save_mask(tmp_path, 3)
+    run("table", write_table(tmp_path, f"p.png,m.png,{label}"), tmp_path / "out")
+    (row,) = read_manifest(tmp_path / "out").itertuples()
+    assert 0 < row.tumour_pixels < 100 and row.label == expected
+
+
 def test_the_mask_says_which_slices_of_a_labelled_volume_show_tumour(tmp_path: Path) -> None:
     save_brain(tmp_path, "v")
     found = []
