@@ -127,6 +127,20 @@ def test_patients_are_the_unit() -> None:
         assert copies[key]["n"] == found["n"], key
 
 
+def test_pictures_with_masks_are_no_patients() -> None:
+    """A table may hold both; calls of patients are made of volumes."""
+    rows, cases = simulated.volumes("table", 12)
+    pictures = [
+        case | {"kind": "image", "group": f"p{k}", "patient_call": 1 - case["patient_call"]}
+        for k, case in enumerate(cases)
+    ]
+    alone, mixed = (scored(rows, own)["table"] for own in (cases, cases + pictures))
+    for figure in ("sensitivity", "specificity"):
+        assert mixed["patient"][figure] == alone["patient"][figure]
+        key = f"patient.{figure}"
+        assert mixed["intervals"][key] == alone["intervals"][key]
+
+
 def test_only_groups_that_take_part_are_drawn() -> None:
     rows, cases = simulated.volumes("brats", 20)  # every fifth patient is healthy
     found = scored(rows, cases)["brats"]["intervals"]
