@@ -14,6 +14,7 @@ from processing import run
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.preparation.assembly import SplitOptions
 from brainmtl.data.preparation.consistency import check_leakage
+from brainmtl.data.preparation.grouping import join_groups
 from brainmtl.data.preparation.integrity import check_folder
 
 PATIENTS = 4
@@ -115,3 +116,22 @@ def test_what_was_prepared_before_anonymous_was_said(tmp_path: Path) -> None:
     report = run("table", raw, tmp_path / "out")
     assert (report.prepared, report.reused) == (1, 3)
     assert (tmp_path / "out/manifest.csv").read_bytes() == before
+
+
+def test_only_folds_of_sources_that_have_some_contradict_each_other() -> None:
+    """P1 is also in a source without folds; P2 trains in every fold of the other, P3 in all but one."""
+    columns = ("group", "raw_sha256", "split", "source", "fold")
+    known = [
+        ("P1", "a", "train", "plain", -1),
+        ("P1", "b", "train", "folded", 2),
+        ("P2", "c", "train", "folded", -1),
+        ("P3", "d", "train", "folded", 0),
+    ]
+    rows = [("P1", "x", "", "new", -1), ("Q", "c", "", "new", -1), ("Q", "d", "", "new", -1)]
+    others, frame = (
+        pd.DataFrame(part, columns=columns).assign(anonymous=False, duplicate_hash="")
+        for part in (known, rows)
+    )
+    joined = join_groups("new", frame, others)
+    assert joined.groups == ["P1", "P2", "P2"]
+    assert (joined.conflicts, joined.fold_conflicts) == (set(), {"P2"})
