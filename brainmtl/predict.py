@@ -40,11 +40,9 @@ def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
             runtime=options["runtime"],
         )
     except ConfigError as error:
-        raise ConfigError(str(error).replace("precision=", "number_format=")) from error
+        raise error.renamed(precision="number_format") from error
     chosen = {name: options[name] for name in ("seg_gate", "cls_threshold")}
-    point = predictor.info.operating_point.with_options(
-        seg_gate=chosen["seg_gate"], threshold=chosen["cls_threshold"]
-    )
+    point = predictor.point(**chosen)
     run = {
         "model": predictor.info.to_json(),
         "model_dir": str(predictor.info.folder),

@@ -137,7 +137,7 @@ class MultiTaskPredictor:
         Raises:
             InputError: the picture cannot be read; ``reason`` says why in one word.
         """
-        point = self._point(seg_gate, cls_threshold)
+        point = self.point(seg_gate, cls_threshold)
         return next(predict_jobs(self._served, [read_job(image, point, include_gradcam)]))
 
     def predict_batch(
@@ -153,7 +153,7 @@ class MultiTaskPredictor:
         One that cannot be read becomes a :class:`Failure` and leaves the others alone. The encoder
         runs once per 16 pictures, the decoder on those that reach the gate.
         """
-        self._point(
+        self.point(
             seg_gate, cls_threshold
         )  # its error is the caller's and not that of each picture
         options = (include_gradcam, seg_gate, cls_threshold)
@@ -169,7 +169,7 @@ class MultiTaskPredictor:
         jobs = []
         for image, include_gradcam, *thresholds in requests:
             try:
-                jobs.append(read_job(image, self._point(*thresholds), include_gradcam))
+                jobs.append(read_job(image, self.point(*thresholds), include_gradcam))
                 found.append(None)
             except (InputError, ConfigError) as error:
                 name = str(image) if isinstance(image, str | Path) else None
@@ -193,7 +193,7 @@ class MultiTaskPredictor:
         from brainmtl.inference.inputs.volume_files import read_volume
         from brainmtl.inference.volumes import predict_volume
 
-        point = self._point(seg_gate, cls_threshold)
+        point = self.point(seg_gate, cls_threshold)
         return predict_volume(self._served, lambda: read_volume(Path(path)), point)
 
     def predict_dicom(
@@ -217,12 +217,18 @@ class MultiTaskPredictor:
         from brainmtl.inference.inputs.dicom import read_series
         from brainmtl.inference.volumes import predict_volume
 
-        point = self._point(seg_gate, cls_threshold)
+        point = self.point(seg_gate, cls_threshold)
         return predict_volume(self._served, lambda: read_series(Path(folder), series, files), point)
 
-    def _point(self, seg_gate: float | None, cls_threshold: float | None) -> OperatingPoint:
+    def point(
+        self, seg_gate: float | None = None, cls_threshold: float | None = None
+    ) -> OperatingPoint:
+        """What answers: the operating point of the model, with what replaces parts of it."""
         changes: dict[str, Any] = {"seg_gate": seg_gate, "threshold": cls_threshold}
-        return self.info.operating_point.with_options(**changes)
+        try:
+            return self.info.operating_point.with_options(**changes)
+        except ConfigError as error:
+            raise error.renamed(threshold="cls_threshold") from error
 
 
 def _standing_warnings(info: ModelInfo) -> tuple[str, ...]:

@@ -262,9 +262,9 @@ def _all_rejected(task: Task, files: Sequence[bytes], refusal: ApiError) -> ApiE
     return refusal
 
 
-def _refusal(error: Exception, folder: str | None = None) -> ApiError:
+def _refusal(error: InputError | ConfigError, folder: str | None = None) -> ApiError:
     if not isinstance(error, InputError):
-        detail = str(error).replace("seg_gate", "seg_threshold")  # as the query calls it
+        detail = str(error.renamed(seg_gate="seg_threshold"))  # as the query calls it
         return ApiError(422, "invalid_parameter", detail)
     # Neither places on this server nor addresses of objects are a client's business.
     detail = re.sub(r"<_io\.\w+ object[^>]*>", "the file", str(error))

@@ -24,7 +24,7 @@ from brainmtl.evaluation.run import evaluate
         ({"fold": "first"}, "fold=first needs 3 or more prepared folds"),
         ({"sources": ["brats"]}, "holds.*phantom_brats"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"cls_threshold": 1.0}, "threshold=1.0 must lie"),
+        ({"cls_threshold": 1.0}, "^cls_threshold=1.0 must lie"),
         ({"sections": ["magic"]}, r"sections=\['magic'\] are unknown"),
         ({"operating_point": "best"}, "operating_point=best is unknown"),
         ({"operating_point": "fit"}, "has no validation samples"),

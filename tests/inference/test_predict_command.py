@@ -229,6 +229,10 @@ def test_errors_that_end_the_command(tiny_dir: Path, tmp_path: Path) -> None:
     assert read_lines(tmp_path / "out")["a.png"]["reason_code"] == "not_an_image"
     with pytest.raises(ConfigError, match=r"seg_gate=0\.9 lies above"):
         predict(options(tmp_path / "in", tmp_path / "new", tiny_dir, seg_gate=0.9))
+    with pytest.raises(ConfigError, match=r"^cls_threshold=1\.5 must be a number from 0 to 1"):
+        predict(options(tmp_path / "in", tmp_path / "new", tiny_dir, cls_threshold=1.5))
+    with pytest.raises(ConfigError, match=r"^number_format=precision=8 is unknown"):
+        predict(options(tmp_path / "in", tmp_path / "new", tiny_dir, number_format="precision=8"))
     assert not (tmp_path / "new").exists(), "refused before anything is predicted or written"
     with pytest.raises(DataError, match="is no folder: export a model"):
         predict(options(tmp_path / "in", tmp_path / "out", tmp_path / "nothing"))

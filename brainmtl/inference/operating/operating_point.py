@@ -78,7 +78,8 @@ class OperatingPoint:
             value = getattr(self, name)
             _check_range(name, value, 0.0, 1.0)
             if value in (0, 1):
-                raise ConfigError(f"{name}={value} must lie between 0 and 1 (both excluded)")
+                rule = "must lie between 0 and 1 (both excluded)"
+                raise ConfigError(f"{{{name}}}={value} {rule}", **{name: name})
         _check_range("seg_gate", self.seg_gate, 0.0, 1.0)
         for name in ("limit_ml", "limit_voxels"):
             _check_range(name, getattr(self, name), 0.0, math.inf)
@@ -89,9 +90,10 @@ class OperatingPoint:
             )
         if self.seg_gate > self.threshold:
             raise ConfigError(
-                f"seg_gate={self.seg_gate} lies above the threshold {self.threshold}: a picture "
+                f"{{seg_gate}}={self.seg_gate} lies above the threshold {self.threshold}: a picture "
                 f"of P between {self.threshold} and {self.seg_gate} could be labelled tumour "
-                f"without being segmented. Choose seg_gate <= {self.threshold}"
+                f"without being segmented. Choose {{seg_gate}} <= {self.threshold}",
+                seg_gate="seg_gate",
             )
 
     @classmethod
@@ -208,7 +210,8 @@ def read_operating_point(ckpt: str | Path) -> OperatingPoint:
 def _check_range(name: str, value: Any, low: float, high: float) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not low <= value <= high:
-        raise ConfigError(f"{name}={value!r} must be a number from {low:g} to {high:g}")
+        rule = f"must be a number from {low:g} to {high:g}"
+        raise ConfigError(f"{{{name}}}={{value!r}} {rule}", **{name: name, "value": value})
 
 
 def _check_keys(what: str, values: Any, cls: type) -> None:

@@ -121,10 +121,12 @@ def check_choice(runtime: str, device: str, precision: str) -> str:
         ("precision", precision, PRECISIONS),
     ):
         if value not in known:
-            raise ConfigError(f"{name}={value} is unknown: choose {', '.join(known)}")
+            rule = f"is unknown: choose {', '.join(known)}"
+            raise ConfigError(f"{{{name}}}={{value}} {rule}", **{name: name, "value": value})
     if precision == "int8" and runtime in ("eager", "compile"):
         raise ConfigError(
-            f"precision=int8 is not for runtime={runtime}: use runtime=onnx, openvino or auto"
+            f"{{precision}}=int8 is not for runtime={runtime}: use runtime=onnx, openvino or auto",
+            precision="precision",
         )
     on_cpu = runtime in EXTRAS or precision == "int8"
     if on_cpu and device == "auto":
@@ -132,8 +134,9 @@ def check_choice(runtime: str, device: str, precision: str) -> str:
     device = choose_device(device)
     if on_cpu and device != "cpu":
         raise ConfigError(
-            f"runtime={runtime} precision={precision} runs on the CPU alone: use device=cpu, or "
-            f"runtime=eager with device={device}"
+            f"runtime={runtime} {{precision}}={precision} runs on the CPU alone: use device=cpu, or "
+            f"runtime=eager with device={device}",
+            precision="precision",
         )
     return device
 
@@ -172,7 +175,8 @@ def _candidates(graphs: Mapping[str, bytes], device: str, precision: str) -> lis
 
 def _nothing_for(precision: str) -> ConfigError:
     return ConfigError(
-        f"precision={precision} needs onnxruntime or openvino: pip install 'brainmtl[export]'"
+        f"{{precision}}={precision} needs onnxruntime or openvino: pip install 'brainmtl[export]'",
+        precision="precision",
     )
 
 

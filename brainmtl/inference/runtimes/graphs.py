@@ -37,9 +37,10 @@ def require_graphs(
     if not has_graphs(graphs, precision):
         options = "onnx=true int8=true data_dir=DIR" if precision == "int8" else "onnx=true"
         raise ConfigError(
-            f"runtime={runtime} precision={precision} needs {' and '.join(NAMES[precision])} in the "
+            f"runtime={runtime} {{precision}}={precision} needs {' and '.join(NAMES[precision])} in the "
             f"model folder: export it again with `python -m brainmtl.export ckpt=PATH {options}`, or "
-            "use runtime=eager precision=32"
+            "use runtime=eager {precision}=32",
+            precision="precision",
         )
     first, second = NAMES[precision]
     return graphs[first], graphs[second]

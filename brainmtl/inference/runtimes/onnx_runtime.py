@@ -28,7 +28,8 @@ class OnnxRuntime:
     def __init__(self, graphs: Mapping[str, bytes], precision: str = "32") -> None:
         if precision == "bf16":
             raise ConfigError(
-                "runtime=onnx cannot compute in bfloat16: use precision=32 or int8, or another runtime"
+                "runtime=onnx cannot compute in bfloat16: use {precision}=32 or int8, or another runtime",
+                precision="precision",
             )
         self.precision = precision
         encoder_head, decoder = require_graphs(graphs, self.name, precision)
