@@ -19,6 +19,7 @@ from brainmtl.evaluation.run import predict_cases
 from brainmtl.evaluation.selection import read_frame
 from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.models import create_multi_task_model
+from brainmtl.words import quantity
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
             seconds[name].append(value)
     medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
     for name, value in medians.items():
-        print(f"{name:12} {value:8.2f} s for {len(frame)} samples")
+        print(f"{name:12} {value:8.2f} s for {quantity(len(frame), 'samples')}")
     print(f"evaluation / forward = {medians['evaluation'] / medians['forward']:.2f}")
 
 

@@ -29,6 +29,7 @@ from brainmtl.data.preprocessing.regions import bounding_box
 from brainmtl.data.records import CaseRef, Source
 from brainmtl.data.sources import make_source
 from brainmtl.errors import DataError
+from brainmtl.words import quantity
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -101,7 +102,7 @@ def main() -> None:
     refs = source.discover(options.raw_dir)[0][: options.cases]
     for ref in refs:
         rows += compare_case(source, ref, options.stride)
-    print(f"{options.source}: {len(rows)} slices of {len(refs)} cases")
+    print(f"{options.source}: {quantity(len(rows), 'slices')} of {quantity(len(refs), 'cases')}")
     report(rows)
 
 

@@ -21,6 +21,7 @@ from isal import isal_zlib
 
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
+from brainmtl.words import quantity
 
 
 def as_written(path: Path, **arrays: np.ndarray) -> None:
@@ -94,7 +95,9 @@ def time_preparing(source_name: str, raw_dir: Path, cases: int) -> None:
             for name, seconds in zip(spent, np.diff(clock), strict=True):
                 spent[name] += float(seconds)
     total = sum(spent.values())
-    print(f"\npreparing {len(refs)} cases of {source_name}, {slices} slices:")
+    print(
+        f"\npreparing {quantity(len(refs), 'cases')} of {source_name}, {quantity(slices, 'slices')}:"
+    )
     for name, seconds in spent.items():
         print(
             f"{name:25s} {1000 * seconds / slices:7.2f} ms a slice {100 * seconds / total:4.0f} %"
@@ -113,7 +116,7 @@ def main() -> None:
     count = min(options.samples, len(frame))
     paths = frame["path"].sample(count, random_state=0)
     samples = [load_arrays(options.data_dir / path) for path in paths]
-    print(f"{count} samples of {options.data_dir}, mean of each:")
+    print(f"{quantity(count, 'samples')} of {options.data_dir}, mean of each:")
     for dtype, save in VARIANTS.values():
         measure(samples, dtype, save)
     deflate_alone(samples)

@@ -37,6 +37,7 @@ from PIL import Image
 from brainmtl.errors import DataError
 from brainmtl.inference import model_folder
 from brainmtl.markdown import markdown_table
+from brainmtl.words import quantity
 
 START_S = 300
 OPTIONS = {"seg_threshold": 0.0, "include_gradcam": True}  # every request does all there is to do
@@ -175,7 +176,9 @@ def main() -> None:
         start = time.perf_counter()
         tally = load(url, options.clients, options.seconds)
         elapsed = time.perf_counter() - start
-    print(f"{options.clients} clients for {options.seconds:g} s, {os.cpu_count()} cores\n")
+    print(
+        f"{quantity(options.clients, 'clients')} for {options.seconds:g} s, {os.cpu_count()} cores\n"
+    )
     print(markdown(alone_ms, tally, elapsed, options.queue))
     if set(tally.statuses) - {"200", "503"}:
         sys.exit("error: there were answers other than 200 with a mask and 503")

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
 from brainmtl.errors import DataError
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +40,10 @@ def check(options: dict[str, Any]) -> dict[str, Any]:
     if findings:
         files = len({finding.path for finding in findings})
         raise DataError(
-            f"{len(findings)} findings in {files} files of {data_dir}, listed above. "
+            f"{quantity(len(findings), 'findings')} in {quantity(files, 'files')} of {data_dir}, listed above. "
             "Prepare the data again; what is sound is reused, and damaged files can be deleted first"
         )
-    print(f"{data_dir}: {len(frame)} samples, nothing wrong")
+    print(f"{data_dir}: {quantity(len(frame), 'samples')}, nothing wrong")
     return statistics
 
 

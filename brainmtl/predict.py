@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
 from brainmtl.errors import ConfigError, DataError, check_count
+from brainmtl.words import quantity
 
 
 def predict(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,14 +72,14 @@ def _summarise(lines: Sequence[dict[str, Any]], ignored: int, out_dir: Path) -> 
     status = Counter(line["status"] for line in lines)
     labels = Counter(line["label"] for line in lines if line["status"] == "ok")
     answered = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
-    print(f"{len(lines)} inputs: {status['ok']} answered ({answered or 'none'})")
+    print(f"{quantity(len(lines), 'inputs')}: {status['ok']} answered ({answered or 'none'})")
     for name in ("abstained", "failed"):
         reasons = Counter(line["reason_code"] for line in lines if line["status"] == name)
         if reasons:
             listed = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
             print(f"  {status[name]} {name}: {listed}")
     if ignored:
-        print(f"  {ignored} files of other kinds were left out")
+        print(f"  left out: {quantity(ignored, 'files')} of other kinds")
     print(f"results: {out_dir / 'predictions.csv'}")
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
 from brainmtl.errors import ConfigError
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -105,13 +106,17 @@ def print_report(report: ProcessReport, out_dir: Path) -> None:
     from brainmtl.data.preparation.process import list_problems
 
     print(
-        f"{report.source}: {report.samples} samples from {report.prepared + report.reused} cases "
-        f"({report.prepared} prepared, {report.reused} reused), {report.slices_left_out} slices without brain left out"
+        f"{report.source}: {quantity(report.samples, 'samples')} from "
+        f"{quantity(report.prepared + report.reused, 'cases')} "
+        f"({report.prepared} prepared, {report.reused} reused), "
+        f"{quantity(report.slices_left_out, 'slices')} without brain left out"
     )
     if report.removed:
-        print(f"{report.removed} cases that the raw folder no longer holds were removed")
+        print(f"removed: {quantity(report.removed, 'cases')} that the raw folder no longer holds")
     if report.problems:
-        print(f"{len(report.problems)} files not used:\n{list_problems(report.problems)}")
+        print(
+            f"{quantity(len(report.problems), 'files')} not used:\n{list_problems(report.problems)}"
+        )
     print(f"manifest: {out_dir / 'manifest.csv'}")
 
 

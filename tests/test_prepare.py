@@ -156,11 +156,11 @@ def test_prepare_reports_what_it_did(tmp_path: Path, capsys) -> None:
     prepare(compose("prepare", *arguments))
     printed = capsys.readouterr().out
     assert "mine: 6 samples from 6 cases (6 prepared, 0 reused)" in printed
-    assert "1 files not used" in printed and "bad.png: not a readable picture" in printed
+    assert "1 file not used:" in printed and "bad.png: not a readable picture" in printed
     assert set(read_manifest(out)["split"]) == {"test"}
     (tmp_path / "raw" / "yes" / "h1.png").unlink()
     prepare(compose("prepare", *arguments))
-    assert "1 cases that the raw folder no longer holds" in capsys.readouterr().out
+    assert "removed: 1 case that the raw folder no longer holds" in capsys.readouterr().out
 
 
 def test_other_folder_names_and_table(tmp_path: Path) -> None:

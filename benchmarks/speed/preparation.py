@@ -23,6 +23,7 @@ from brainmtl.data.preparation.assembly import SplitOptions
 from brainmtl.data.preparation.process import process_dataset
 from brainmtl.data.records import Case, CaseRef, Problem, Source
 from brainmtl.data.sources import make_source
+from brainmtl.words import quantity
 
 CASES, PHOTOS = 2, 48
 PARTS = ("brats", "kaggle")
@@ -118,7 +119,10 @@ def _rows(
 ) -> list[Row]:
     unit, factor = UNITS[part]
     rate = {name: factor * count / statistics.median(own) for name, own in seconds.items()}
-    wrote = {name: f"{written} samples of {count} files" for name, written in samples.items()}
+    wrote = {
+        name: f"{quantity(written, 'samples')} of {quantity(count, 'files')}"
+        for name, written in samples.items()
+    }
     own = seconds[PRODUCT]
     return [
         Row(section, LIMIT, rate[LIMIT], unit, against="(the limit)"),

@@ -13,6 +13,7 @@ from brainmtl.page import examples
 from brainmtl.page.boxes import digest, download, literal, show_metric, waiting
 from brainmtl.page.client import Client, Options
 from brainmtl.page.pictures import thumbnail
+from brainmtl.words import quantity
 
 OK, ABSTAINED, FAILED = "ok", "abstained", "failed"
 COLUMNS = (
@@ -34,7 +35,9 @@ def draw(client: Client, model: Mapping[str, Any], options: Options) -> None:
     thresholds = (options.seg_threshold, options.cls_threshold)
     ids = tuple(upload.file_id for upload in uploads)
     key = (ids, add, thresholds, model["model"]["weights_sha256"])
-    if st.button(f"Analyse {len(names)} pictures", type="primary", icon=":material/play_arrow:"):
+    if st.button(
+        f"Analyse {quantity(len(names), 'pictures')}", type="primary", icon=":material/play_arrow:"
+    ):
         files = [(upload.name, upload.getvalue()) for upload in uploads]
         files += [(name, examples.picture(name)) for name in examples.PICTURES] if add else []
         st.session_state["batch"] = (key, _analyse(client, files, options))

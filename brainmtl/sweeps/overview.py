@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.errors import ConfigError
 from brainmtl.training.run_folder.records import RECORD, Run, read_run
 from brainmtl.training.run_folder.status import STATUS
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +68,7 @@ def overview_table(lines: Sequence[Line], folder: str | Path) -> Table:
 
     finished = sum(line["state"] == "finished" for line in lines)
     table = Table(
-        title=f"{len(lines)} runs in {folder}, {finished} finished",
+        title=f"{quantity(len(lines), 'runs')} in {folder}, {finished} finished",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

@@ -15,6 +15,7 @@ from brainmtl.sweeps.jobs import Job, find_jobs
 from brainmtl.sweeps.plot import draw_pareto
 from brainmtl.sweeps.report import csv_lines, report_text
 from brainmtl.sweeps.settings import Result, choose, group_settings
+from brainmtl.words import quantity
 
 NAME = "sweep_report"
 
@@ -50,7 +51,7 @@ def report_sweep(
     if not ready:
         states = ", ".join(sorted({job.state for job in jobs})) or "none began"
         raise ConfigError(
-            f"dir={folder}: no run has finished the stage {stage} ({len(jobs)} runs: {states}). "
+            f"dir={folder}: no run has finished the stage {stage} ({quantity(len(jobs), 'runs')}: {states}). "
             "Repeat the training command (finished stages are reused), or name another stage_name=..."
         )
     data = selection.require_prepared(data_dir) if data_dir else _trained_on(ready[0], stage)

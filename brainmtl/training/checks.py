@@ -18,6 +18,7 @@ from brainmtl.training.build import make_datamodule, make_module, own_words
 from brainmtl.training.continuation.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.runner import Options
 from brainmtl.training.stages import StageConfig
+from brainmtl.words import quantity
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def check_length(trainer: Options, stage: StageConfig) -> None:
     check_count("trainer.check_val_every_n_epoch", every, 1)
     if every > stage.max_epochs:
         raise ConfigError(
-            f"trainer.check_val_every_n_epoch={every}: stage {stage.name} has {stage.max_epochs} epochs and "
+            f"trainer.check_val_every_n_epoch={every}: stage {stage.name} has {quantity(stage.max_epochs, 'epochs')} and "
             "would never be validated, so it would have no best checkpoint"
         )
 

@@ -75,7 +75,7 @@ def test_a_mixed_folder_from_the_command_line(mixed: Path, model_dir: Path, tmp_
     assert not list(here.iterdir())
     assert "12 inputs: 7 answered" in done.stdout and DISCLAIMER in done.stdout
     assert "1 abstained: out_of_distribution 1" in done.stdout
-    assert "4 failed: " in done.stdout and "1 files of other kinds were left out" in done.stdout
+    assert "4 failed: " in done.stdout and "left out: 1 file of other kinds" in done.stdout
     lines = read_lines(out)
     assert len(lines) == 12 and list(next(iter(lines.values()))) == list(COLUMNS)
     statuses = {name: line["status"] for name, line in lines.items()}

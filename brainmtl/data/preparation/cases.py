@@ -36,6 +36,7 @@ from brainmtl.data.records import Case, CaseRef, Source
 from brainmtl.data.samples import SAMPLE_FORMAT, write_reference, write_sample
 from brainmtl.errors import DataError, check_count
 from brainmtl.files import sha256, write_json
+from brainmtl.words import quantity
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def prepare_slices(case: Case) -> tuple[list[SliceRecord], int]:
         mask = None if case.mask is None else prepare_mask(case.mask[:, :, 0], prepared.geometry)
         if mask is not None and case.mask.any() and not mask.any():
             raise DataError(
-                f"the {int(case.mask.sum())} pixels of its mask are too few to be seen in 256 x 256: leave it out"
+                f"its mask has {quantity(int(case.mask.sum()), 'pixels')}, too few to be seen in 256 x 256: leave it out"
             )
         return [SliceRecord(0, prepared, mask)], 0
     rows, columns = case.image.shape[1:3]

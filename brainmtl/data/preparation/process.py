@@ -21,6 +21,7 @@ from brainmtl.data.preparation.cases import CaseOptions, prepare_case
 from brainmtl.data.preparation.housekeeping import remove_stale
 from brainmtl.data.records import CaseRef, Problem, Source
 from brainmtl.errors import DataError
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -85,7 +86,7 @@ def process_dataset(
             )
         if strict and report.problems:
             raise DataError(
-                f"strict=true and {len(report.problems)} files below {raw_dir} are unusable; repair or remove them:\n"
+                f"strict=true and {quantity(len(report.problems), 'files')} below {raw_dir} cannot be used; repair or remove what is named:\n"
                 f"{list_problems(report.problems)}"
             )
         report.removed = remove_stale(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainmtl.errors import ConfigError, DataError
+from brainmtl.words import quantity
 
 SPLITS = ("train", "val", "test")
 MODES = ("random", "all_train", "all_val", "all_test")
@@ -122,7 +123,7 @@ def _fixed_groups(
         matches = matching_groups(table, [pattern])
         if not matches:
             raise ConfigError(
-                f"split.train_groups: {pattern!r} matches none of the {len(table)} groups "
+                f"split.train_groups: {pattern!r} matches none of the {quantity(len(table), 'groups')} "
                 f"(for example {next(iter(table), 'none')!r}). Remove or correct it."
             )
         for group in matches:

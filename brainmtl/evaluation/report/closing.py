@@ -14,8 +14,9 @@ from brainmtl.data.manifest import all_synthetic
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import UNNAMED, training_names
-from brainmtl.evaluation.report.text import number, quantity
+from brainmtl.evaluation.report.text import number
 from brainmtl.training.continuation.command_line import word
+from brainmtl.words import quantity
 
 FEW_GROUPS = 30
 PACKAGES = (

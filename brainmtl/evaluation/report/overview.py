@@ -7,8 +7,9 @@ from typing import Any
 
 from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.evaluation.report.document import Block, Section, paragraph, table
-from brainmtl.evaluation.report.text import NOT_DEFINED, lookup, number, quantity, with_interval
+from brainmtl.evaluation.report.text import NOT_DEFINED, lookup, number, with_interval
 from brainmtl.evaluation.table import NOT_MEASURED
+from brainmtl.words import quantity
 
 UNNAMED = "groups"  # of pictures: copies, or patients where a table names them
 Lines = Sequence[Mapping[str, Any]]

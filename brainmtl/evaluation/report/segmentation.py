@@ -16,6 +16,7 @@ from brainmtl.evaluation.report.text import (
     spread,
     with_interval,
 )
+from brainmtl.words import quantity
 
 # Key, label, whether it has an SD. {u} is the unit of distance, {t} the tolerance with its unit.
 LINES = (
@@ -40,7 +41,7 @@ def segmentation(values: Mapping[str, Any], pictures: Sequence[Block] = ()) -> l
             f"A pixel is tumour when its probability is at least {found['threshold']:.3g}. Means "
             f"are over references that hold tumour: {patients['n']} patients or groups "
             f"({patients['n_cases']} volumes or pictures in all) on the original grid with all "
-            f"slices, and {found['n']} slices on the {found['grid']} grid."
+            f"slices, and {quantity(found['n'], 'slices')} on the {found['grid']} grid."
         )
     )
     return [
@@ -71,7 +72,7 @@ def _overlap(values: Mapping[str, Any], prefix: str, found: Mapping[str, Any], t
     ]
     note = (
         f"{title}: {found['grid']} grid, n = {found['n']}. Hausdorff distances are over "
-        f"{found['hd95_n']}; {found['hd95_missed']} references with tumour got an empty prediction, "
+        f"{found['hd95_n']}; {quantity(found['hd95_missed'], 'references')} with tumour got an empty prediction, "
         f"which has no distance. Pixel accuracy counts background too and is high for empty masks. "
         f"{resampling(values, prefix)}"
     )
@@ -183,7 +184,7 @@ def patient(values: Mapping[str, Any]) -> list[Block]:
         heading("Decision per patient"),
         paragraph(
             f"{found['rule']} "
-            f"{found['n_positive']} patients with tumour, {found['n_negative']} without."
+            f"{quantity(found['n_positive'], 'patients')} with tumour, {found['n_negative']} without."
         ),
         table(["Patients", "Value", "95 % interval", "Counts"], rows),
     ]

@@ -28,11 +28,6 @@ def fraction(counts: Sequence[int] | None) -> str:
     return "" if counts is None else "/".join(map(str, counts))
 
 
-def quantity(n: int, unit: str) -> str:
-    """ "3 patients", "1 patient"; ``unit`` is a plural in -s."""
-    return f"{n} {unit.removesuffix('s') if n == 1 else unit}"
-
-
 def spread(values: Mapping[str, Any], key: str) -> str:
     """Mean ± SD; the SD of a single value is not defined and left out."""
     mean, sd = values[key], values[f"{key}_sd"]

@@ -22,6 +22,7 @@ from brainmtl.evaluation.statistics.bootstrap import (
     resample,
 )
 from brainmtl.evaluation.statistics.weighted import difference
+from brainmtl.words import quantity
 
 MIN_PAIRS = 6  # 2 / 2^6 = 0.031 is the first smallest p below 0.05
 EXACT_UP_TO = 200  # pairs; above, the signed-rank distribution is normal to three digits
@@ -221,7 +222,11 @@ def paired_bootstrap(
     if differing < MIN_PAIRS:
         note = f"{differing} of {n_groups} groups differ: too few for an interval"
         return PairedTest(name, estimate, None, None, p, n_groups, note)
-    note = f"{found.left_out} resamples left out (one class only)" if found.left_out else None
+    note = (
+        f"{quantity(found.left_out, 'resamples')} left out (one class only)"
+        if found.left_out
+        else None
+    )
     return PairedTest(name, estimate, interval.low, interval.high, p, n_groups, note)
 
 

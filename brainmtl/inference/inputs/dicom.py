@@ -15,6 +15,7 @@ from brainmtl.errors import ConfigError
 from brainmtl.inference.inputs.dicom_stack import affine_of, sorted_stack
 from brainmtl.inference.inputs.volume_files import VolumeInput
 from brainmtl.inference.results import InputError, Reason
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -87,7 +88,8 @@ def _one_series(
     if wanted in found:
         return found[wanted]
     held = "; ".join(
-        f"{_name(own[0][1])}, {len(own)} images, series={uid!r}" for uid, own in found.items()
+        f"{_name(own[0][1])}, {quantity(len(own), 'images')}, series={uid!r}"
+        for uid, own in found.items()
     )
     if wanted is not None:
         raise InputError("not_dicom", f"{folder} holds no series {wanted!r}, but {held}")
