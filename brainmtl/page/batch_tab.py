@@ -84,7 +84,7 @@ def line_of(name: str, data: bytes, item: Mapping[str, Any]) -> dict[str, Any]:
         "label": result["label"],
         "probability": result["tumour_probability"],
         "band": None if band is None else band["name"],
-        "segmented": segmentation["performed"],
+        "segmented": int(segmentation["performed"]),
         "area_px": segmentation["area_px"],
         "area_mm2": segmentation["area_mm2"],
         "reason_code": result["reason_code"],
@@ -106,7 +106,7 @@ def _thumbnail(data: bytes, result: Mapping[str, Any]) -> str | None:
 def csv_of(lines: Sequence[Mapping[str, Any]]) -> str:
     """The lines as CSV with COLUMNS; what is not defined is an empty cell."""
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
-    return frame.astype({"area_px": "Int64"}).to_csv(index=False)
+    return frame.astype({"segmented": "Int64", "area_px": "Int64"}).to_csv(index=False)
 
 
 def _show(lines: Sequence[Mapping[str, Any]]) -> None:

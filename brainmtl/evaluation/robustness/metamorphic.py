@@ -94,7 +94,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float | None:
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Figures of one check and source from one dict per image.
 
-    Each row holds ``change`` (|dP|, P calibrated), ``flipped`` (bool, the call) and
+    Each row holds ``change`` (|dP|, P calibrated), ``flipped`` (the call, 0 or 1) and
     ``mask_dice`` (see :func:`agreement`).
 
     Returns:

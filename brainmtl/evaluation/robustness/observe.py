@@ -88,7 +88,7 @@ def observe(
     Keys: ``source, synthetic, image_id, group, cls, condition`` ("clean", a corruption or a check),
     ``level`` (1 to 5, else 0), ``calibrated, call, dice`` (None without reference, or on an empty
     one), ``change`` (|dP| against the image that it is compared with, P calibrated), ``flipped``
-    (whether the call differs from that image's), ``mask_dice`` (of these two masks; checks only).
+    (1 where the call differs from that image's, else 0), ``mask_dice`` (of these two masks; checks only).
 
     Raises:
         DataError: an unreadable sample, or a network output that is not finite.
@@ -185,7 +185,7 @@ def _lines(
             "call": int(answers.calls[k]),
             "dice": None if reference is None else dice(answers.masks[k], reference > 0),
             "change": float(abs(answers.calibrated[k] - compared.calibrated[k])),
-            "flipped": bool(answers.calls[k] != compared.calls[k]),
+            "flipped": int(answers.calls[k] != compared.calls[k]),
             "mask_dice": None,
         }
         for k, (row, reference) in enumerate(zip(rows, references, strict=True))

@@ -49,6 +49,7 @@ def test_every_image_is_seen_once_under_every_condition(observed: Observed) -> N
     }
     assert {line["source"] for line in lines} == {"brats", "kaggle"}
     assert {line["flipped"] for line in lines} == {True, False}, "the tests below need both"
+    assert not any(isinstance(value, bool) for line in lines for value in line.values()), "0, 1"
 
 
 @pytest.mark.parametrize(
