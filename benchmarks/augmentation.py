@@ -1,6 +1,6 @@
 """Where augmentation is fastest, and with what: milliseconds per 256x256 sample on one CPU core.
 
-python benchmarks/augmentation.py
+python -m benchmarks.augmentation
 
 Compares the configured augmentations with their parts, with MONAI's affine transform, with the same
 affine map on a batch, and with a training step of unet_2m_fast (all per sample).
@@ -8,6 +8,7 @@ affine map on a batch, and with a training step of unet_2m_fast (all per sample)
 
 from __future__ import annotations
 
+import argparse
 import time
 import warnings
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def _plain(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     warnings.filterwarnings("ignore")
     set_track_meta(False)  # MONAI's tensors with metadata would cost it half as much again
     torch.set_num_threads(1)  # as in a worker process

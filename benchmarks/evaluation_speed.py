@@ -1,6 +1,6 @@
 """Evaluation with all metrics against the forward passes alone, on the same samples.
 
-    python benchmarks/evaluation_speed.py [--data-dir data/processed] [--repeats 3] [--samples 300]
+    python -m benchmarks.evaluation_speed [--data-dir data/processed] [--repeats 3] [--samples 300]
 
 Prints seconds and their ratio, the two interleaved in one process; the bootstrap is timed by itself,
 since its cost depends on the number of resamples and not on that of the slices alone.
@@ -13,6 +13,7 @@ import statistics
 import time
 from pathlib import Path
 
+from benchmarks.command import count, one_line_errors
 from brainmtl.config import PROJECT_ROOT
 from brainmtl.evaluation.predict import predict_maps
 from brainmtl.evaluation.run import predict_cases
@@ -22,12 +23,13 @@ from brainmtl.models import create_multi_task_model
 from brainmtl.words import quantity
 
 
+@one_line_errors()
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=PROJECT_ROOT / "data/processed")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--repeats", type=count, default=3)
+    parser.add_argument("--samples", type=count, default=300)
     parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
     frame = read_frame(options.data_dir).head(options.samples)

@@ -1,6 +1,6 @@
 """The same slice framed as part of its volume and as a single image: how much differs.
 
-python benchmarks/framing.py SOURCE RAW_DIR [--cases 40] [--stride 5]
+python -m benchmarks.framing SOURCE RAW_DIR [--cases 40] [--stride 5]
 
 Volumes are framed once (one in-plane box for all slices), single images by their own foreground. A
 slice that is saved as a picture and sent to the model goes the second way, so this is the gap
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import count, one_line_errors
 from brainmtl.data.preprocessing.foreground import find_foreground
 from brainmtl.data.preprocessing.preprocess import (
     PreparedSlice,
@@ -90,12 +91,13 @@ def report(rows: list[dict[str, Any]]) -> None:
     print(f"slices reduced to less than 0.95 x: {100 * (ratios < 0.95).mean():5.1f} %")
 
 
+@one_line_errors()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source")
     parser.add_argument("raw_dir", type=Path)
-    parser.add_argument("--cases", type=int, default=1000)
-    parser.add_argument("--stride", type=int, default=5)
+    parser.add_argument("--cases", type=count, default=1000)
+    parser.add_argument("--stride", type=count, default=5)
     options = parser.parse_args()
     source = make_source(options.source)
     rows: list[dict[str, float]] = []

@@ -8,6 +8,7 @@ the default network (batch of 16), and for a whole training step with the data i
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Callable
 from unittest import mock
@@ -70,6 +71,7 @@ def of_a_step(precision: str) -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)
     for dtype in (torch.bfloat16, torch.float32):
         for channels, side in SIZES:

@@ -1,14 +1,15 @@
-"""Seconds per synthetic subject on one core: ``python benchmarks/phantom_speed.py [subjects]``."""
+"""Seconds per synthetic subject on one core: ``python -m benchmarks.phantom_speed [subjects]``."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from benchmarks.command import count
 from brainmtl.data.phantom.atlas import load_atlas
 from brainmtl.data.phantom.writer import PhantomConfig, write_photo, write_volume
 
@@ -30,4 +31,6 @@ def main(subjects: int = 8) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(value) for value in sys.argv[1:2]))
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("subjects", type=count, nargs="?", default=8)
+    main(parser.parse_args().subjects)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command import one_line_errors
 from benchmarks.speed.baselines import default_name
 from benchmarks.speed.environment import bf16_missing, describe
 from benchmarks.speed.profile_pictures import draw_request, draw_step
@@ -31,6 +32,7 @@ from brainmtl.inference.predictor import MultiTaskPredictor
 REQUEST_TRACE = "request_trace.json"
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, draw, and print a sentence per picture."""
     options = _parse(arguments)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command import one_line_errors
 from benchmarks.speed import (
     efficiency,
     inference,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, Callable[[Settings], list[Row]]] = {
 }
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen sections and print their rows."""
     options = _parse(arguments)

@@ -1,6 +1,6 @@
 """How to store a sample: size, write and read time of float16 and float32, compressed and not.
 
-python benchmarks/sample_format.py DATA_DIR [--samples 400] [--source brats --raw-dir RAW]
+python -m benchmarks.sample_format DATA_DIR [--samples 400] [--source brats --raw-dir RAW]
 
 DATA_DIR is any prepared folder. With --source and --raw-dir it also times the steps of preparing
 some of these raw cases, to show what writing costs beside the rest. One process, files in the page
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from isal import isal_zlib
 
+from benchmarks.command import count, one_line_errors
 from brainmtl.data.manifest import read_manifest
 from brainmtl.data.npz import arrays_sha256, load_arrays, save_arrays
 from brainmtl.words import quantity
@@ -104,19 +105,20 @@ def time_preparing(source_name: str, raw_dir: Path, cases: int) -> None:
         )
 
 
+@one_line_errors()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--samples", type=count, default=400)
     parser.add_argument("--source", default="brats")
     parser.add_argument("--raw-dir", type=Path)
-    parser.add_argument("--cases", type=int, default=4)
+    parser.add_argument("--cases", type=count, default=4)
     options = parser.parse_args()
     frame = read_manifest(options.data_dir)
-    count = min(options.samples, len(frame))
-    paths = frame["path"].sample(count, random_state=0)
+    taken = min(options.samples, len(frame))
+    paths = frame["path"].sample(taken, random_state=0)
     samples = [load_arrays(options.data_dir / path) for path in paths]
-    print(f"{quantity(count, 'samples')} of {options.data_dir}, mean of each:")
+    print(f"{quantity(taken, 'samples')} of {options.data_dir}, mean of each:")
     for dtype, save in VARIANTS.values():
         measure(samples, dtype, save)
     deflate_alone(samples)

@@ -13,19 +13,24 @@ Use OMP_NUM_THREADS=1 and one run per core.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from typing import Any
 
 import torch
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from torch.nn.utils import clip_grad_norm_
 
+from benchmarks.command import one_line_errors
 from benchmarks.speed.loading import data_module
-from brainmtl.config import compose
+from brainmtl.config import CONF_DIR, compose
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
+from brainmtl.errors import ConfigError
 from brainmtl.inference.device import autocast
 from brainmtl.models.multitask import PARTS, MultiTaskModel
+from brainmtl.suggestions import suggest
 from brainmtl.training.ema import EmaUpdate, resolve_decay
 from brainmtl.training.observers.scores import SourceScores
 
@@ -34,16 +39,38 @@ LAYOUT = torch.channels_last
 SHARES = 1000
 
 
+@one_line_errors()
 def main(arguments: list[str]) -> None:
     """Train and score the network that the arguments describe."""
-    own = OWN | {k: v for k, v in (a.split("=", 1) for a in arguments) if k in OWN}
-    overrides = [a for a in arguments if a.split("=", 1)[0] not in OWN]
-    options = compose("train", *overrides, "run_dir=.", "data.num_workers=1")
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
+    given = {name: value for name, _, value in (a.partition("=") for a in arguments)}
+    seconds, rate = (_positive(name, given.get(name, OWN[name])) for name in OWN)
+    options = _compose([a for a in arguments if a.partition("=")[0] not in OWN])
     torch.set_num_threads(1)
     torch.manual_seed(options["seed"])
     data = data_module(options)
-    model, done = train(options, data, float(own["seconds"]), float(own["rate"]))
+    model, done = train(options, data, seconds, rate)
     print(json.dumps({"arguments": arguments, **done, **score(model, data)}))
+
+
+def _positive(name: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ConfigError(f"{name}={value} must be a number above 0")
+    return number
+
+
+def _compose(overrides: list[str]) -> dict[str, Any]:
+    try:
+        return compose("train", *overrides, "run_dir=.", "data.num_workers=1")
+    except HydraException as error:
+        lines = suggest(CONF_DIR, "train", overrides) or str(error).splitlines()[:1]
+        raise ConfigError("; ".join(lines)) from error
 
 
 def train(

@@ -1,6 +1,6 @@
 """Load on the service: clients in parallel against a process on this machine, and what they wait for.
 
-python benchmarks/serving_load.py [--seconds 60] [--clients 10] [--model-dir DIR] [--queue 16]
+python -m benchmarks.serving_load [--seconds 60] [--clients 10] [--model-dir DIR] [--queue 16]
 
 Every client sends one picture after another; after a 503 it waits as long as the server asks. The
 table that is printed has the first and the tenth request of a fresh server alone, then latencies,
@@ -34,7 +34,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from brainmtl.errors import DataError
+from benchmarks.command import count, one_line_errors
 from brainmtl.inference import model_folder
 from brainmtl.markdown import markdown_table
 from brainmtl.words import quantity
@@ -159,17 +159,15 @@ def markdown(alone_ms: list[float], tally: Tally, elapsed: float, queue: int) ->
     return "\n".join(markdown_table((*heading, "by status"), [cells], ()))
 
 
+@one_line_errors()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--clients", type=count, default=10)
     parser.add_argument("--queue", type=int, default=16)
     parser.add_argument("--model-dir", help="an exported folder; default: the newest")
     options = parser.parse_args()
-    try:
-        folder = Path(options.model_dir or model_folder.chosen_model_folder())
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    folder = Path(options.model_dir or model_folder.chosen_model_folder())
     with server(folder, options.queue) as url:
         with httpx.Client(base_url=url, timeout=120) as client:
             alone_ms = [1000 * send(client, picture(99))[1] for _ in range(10)]

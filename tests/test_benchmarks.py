@@ -90,6 +90,26 @@ def test_unknown_section_names_the_known_ones() -> None:
     assert "inferrence" in done.stderr and "choose from theory, inference" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("screen_networks data.batchsize=3", "did you mean data.batch_size?"),
+        ("screen_networks data_dir=/nowhere", "/nowhere/manifest.csv is missing"),
+        ("screen_networks seconds=soon", "seconds=soon must be a number above 0"),
+        ("screen_networks unet_2m", "unet_2m"),
+        ("framing brats /nowhere", "/nowhere: no such folder"),
+        ("sample_format /nowhere", "/nowhere/manifest.csv is missing"),
+        ("run --rows loading --data-dir /nowhere", "/nowhere/manifest.csv is missing"),
+    ],
+)
+def test_what_cannot_work_is_one_line(words: str, message: str) -> None:
+    command = [sys.executable, "-m", *f"benchmarks.{words}".split()]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode in (1, 2) and "error: " in last and message in last
+    assert "Traceback" not in done.stderr
+
+
 def test_ratios_are_formed_within_a_round() -> None:
     """A machine that is ten times slower in one round leaves the ratio as it is."""
     ratio, (low, high) = compare([4.0, 40.0, 4.0], [2.0, 20.0, 2.0])
