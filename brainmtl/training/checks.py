@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -126,8 +127,8 @@ def check_batches(trainer: Options, stage: StageConfig, datamodule: MultiTaskDat
     train = len(datamodule.train_batches)
     validation = [len(loader) for loader in datamodule.val_dataloader()]
     for name, batches in (
-        ("limit_train_batches", train),
         ("limit_val_batches", min(validation)),
+        ("limit_train_batches", train),  # last: what it keeps is the epoch below
     ):
         limit = trainer[name]
         # As the Trainer counts: a fraction is of the batches, None is all of them.
@@ -137,10 +138,19 @@ def check_batches(trainer: Options, stage: StageConfig, datamodule: MultiTaskDat
                 f"trainer.{name}={limit} leaves stage {stage.name} without a batch: it has {batches}"
                 f"{' of one source' if name == 'limit_val_batches' else ''}; 1.0 takes all"
             )
-    every = trainer.get("val_check_interval")
-    if isinstance(every, int) and every > train:
+    _check_interval(trainer.get("val_check_interval"), stage, min(train, kept or train))
+
+
+def _check_interval(every: Any, stage: StageConfig, batches: int) -> None:
+    """Lightning finds out when the stage has begun, and where it counts in time perhaps never validates."""
+    if every is None:
+        return
+    most = batches if isinstance(every, int) else 1.0
+    if isinstance(every, bool | str) or not isinstance(every, int | float) or not 0 < every <= most:
+        held = "1 batch" if batches == 1 else f"{batches} batches"
         raise ConfigError(
-            f"trainer.val_check_interval={every}: an epoch of stage {stage.name} has {train} batches"
+            f"trainer.val_check_interval={every}: an epoch of stage {stage.name} has {held}; give a "
+            "whole number of them, or a share up to 1.0"
         )
 
 

@@ -46,6 +46,10 @@ def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
             "=0.01 leaves .* it has [0-9]+ of one source; 1.0 takes",
         ),
         ("+trainer.val_check_interval=99", "=99: an epoch of stage seg_warmup has [0-9]+ batches"),
+        ("+trainer.val_check_interval=4", "=4: an epoch of .* has 3 batches"),  # trainer=debug
+        ("+trainer.val_check_interval=0", "val_check_interval=0: .* whole number"),
+        ("+trainer.val_check_interval=1.5", r"val_check_interval=1\.5: .* a share up to 1\.0"),
+        ("+trainer.val_check_interval=soon", "val_check_interval=soon: "),
     ],
 )
 def test_options_that_cannot_train(
