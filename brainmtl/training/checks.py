@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
@@ -29,6 +32,16 @@ OWN_LENGTH = (
     *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
     *("fast_dev_run", "overfit_batches"),
 )
+
+# Of the Trainer too: given in make_trainer, whatever conf/trainer says.
+OF_THE_STAGE = {
+    "precision": "choose precision=bf16, fp16, fp32 or auto",
+    "logger": "choose logger=csv or tensorboard",
+    "callbacks": "they are in the group callbacks",
+    "enable_progress_bar": "callbacks=quiet has no bars",
+    "default_root_dir": "hydra.run.dir=... is the folder of a run",
+    "plugins": "leave it out",
+}
 
 
 def check_start(options: Options, init_from: Path | None) -> None:
@@ -86,6 +99,7 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     Raises:
         ConfigError, DataError: whatever the stage would have failed of.
     """
+    check_names(options["trainer"])
     check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
     check_samples(options["model"]["in_channels"], datamodule)
@@ -95,6 +109,26 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     with own_words():
         instantiate(options["optimizer"])(module.model, stage.learning_rates, stage.train)
     return datamodule
+
+
+def check_names(trainer: Options) -> None:
+    """Refuse what the Trainer does not know, and what it would not get because a stage gives it.
+
+    Raises:
+        ConfigError: names the option, and what is meant or sets it.
+    """
+    known = inspect.signature(pl.Trainer).parameters
+    for name in trainer:
+        if name in OF_THE_STAGE:
+            raise ConfigError(
+                f"trainer.{name} would be ignored, a stage sets it: {OF_THE_STAGE[name]}"
+            )
+        if name not in known and not name.startswith("_"):
+            close = difflib.get_close_matches(name, known, n=3)
+            remedy = (
+                f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}"
+            )
+            raise ConfigError(f"trainer.{name} is no option of Lightning's Trainer: {remedy}")
 
 
 def check_length(trainer: Options, stage: StageConfig) -> None:

@@ -35,6 +35,9 @@ def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
         ("+trainer.max_steps=5", r"trainer\.max_steps is not for .*epochs\.<stage> epochs"),
         ("+trainer.fast_dev_run=true", r"trainer\.fast_dev_run is not for .*trainer=debug"),
         ("+trainer.max_time={hours: 1}", r"trainer\.max_time is not for"),
+        ("+trainer.foo=1", r"trainer\.foo is no option of .* it has accelerator, strategy, "),
+        ("+trainer.gradient_clip=1", "gradient_clip is no .* did you mean gradient_clip_val or"),
+        ("+trainer.precision=16", r"trainer\.precision would be ignored.* precision=bf16, "),
         ("trainer.check_val_every_n_epoch=0", r"check_val_every_n_epoch=0 must be at least 1"),
         ("trainer.check_val_every_n_epoch=99", "=99: stage .* has 1 epoch and would never be"),
         ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches=0 must be at least 1"),
@@ -46,7 +49,6 @@ def refuse(data_dir: Path, run_dir: Path, message: str, *words: str) -> None:
             "=0.01 leaves .* it has [0-9]+ of one source; 1.0 takes",
         ),
         ("+trainer.val_check_interval=99", "=99: an epoch of stage seg_warmup has [0-9]+ batches"),
-        ("+trainer.val_check_interval=4", "=4: an epoch of .* has 3 batches"),  # trainer=debug
         ("+trainer.val_check_interval=0", "val_check_interval=0: .* whole number"),
         ("+trainer.val_check_interval=1.5", r"val_check_interval=1\.5: .* a share up to 1\.0"),
         ("+trainer.val_check_interval=soon", "val_check_interval=soon: "),
@@ -56,6 +58,11 @@ def test_options_that_cannot_train(
     phantom_dir: Path, tmp_path: Path, word: str, message: str
 ) -> None:
     refuse(phantom_dir, tmp_path / "run", message, word)
+
+
+def test_validation_beyond_a_limited_epoch(phantom_dir: Path, tmp_path: Path) -> None:
+    words = ("trainer.limit_train_batches=1", "+trainer.val_check_interval=2")
+    refuse(phantom_dir, tmp_path / "run", "interval=2: an epoch of .* has 1 batch; give", *words)
 
 
 def write_sources(folder: Path, brats: int, kaggle: int) -> Path:
