@@ -70,7 +70,8 @@ HEAT = (
 UNSEEN = (
     "A source that the model was never trained on cannot be recognised, so its figures hold no "
     "shortcut learned from it; they also hold the shift to other images, and the two cannot be told "
-    "apart here. To test a source in this way, train without it:"
+    "apart here. To test a source in this way, train without it: add the options to the end of the "
+    "command of this training."
 )
 
 
@@ -268,6 +269,6 @@ def _unseen(found: Values, name: Any) -> list[str]:
     header += ["Dice per patient", "Patients"]
     lines = ["### Sources that it was never trained on", "", *table(header, rows, 2), UNSEEN, ""]
     for source, own in found["without"].items():
-        command = f"`{own['command']}`" if own["command"] else f"not possible ({own['reason']})"
-        lines.append(f"- Without {name(source)}: {command}")
+        options = f"`{own['options']}`" if own["options"] else f"not possible ({own['reason']})"
+        lines.append(f"- Without {name(source)}: {options}")
     return [*lines, ""]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from brainmtl.training.continuation.command_line import word
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 def unseen_report(
     frame: pd.DataFrame, result: Mapping[str, Any], run: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The figures of seen and unseen sources side by side, and a command per source to leave out.
+    """The figures of seen and unseen sources side by side, and per source the options that leave it out.
 
     Args:
         frame: rows of the manifest that show which sources have masks (train and test together).
@@ -28,9 +26,7 @@ def unseen_report(
             source: {"seen": source in trained} | _figures(values)
             for source, values in result.items()
         },
-        "without": {
-            source: leave_out(frame, trained, source, run["data_dir"]) for source in trained
-        },
+        "without": {source: leave_out(frame, trained, source) for source in trained},
     }
 
 
@@ -46,10 +42,9 @@ def _figures(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def leave_out(
-    frame: pd.DataFrame, trained: Sequence[str], source: str, data_dir: str
-) -> dict[str, Any]:
-    """``command`` that trains on the sources ``trained`` without ``source``; None with a reason.
+def leave_out(frame: pd.DataFrame, trained: Sequence[str], source: str) -> dict[str, Any]:
+    """``options`` to add to the command of a training on ``trained``, which then does without ``source``;
+    None with a reason.
 
     Sources with masks take the segmentation role, the others the classification role; where none of
     those is left, the sources with masks (whose labels follow from the masks) take both.
@@ -59,14 +54,11 @@ def leave_out(
     absent = [name for name in rest if name not in masks.index]
     if absent:
         return {
-            "command": None,
+            "options": None,
             "reason": f"{', '.join(absent)} is not in this data folder: its role is unknown",
         }
     seg = [name for name in rest if masks[name] > 0]
     cls = [name for name in rest if masks[name] == 0] or seg
     if not seg:
-        return {"command": None, "reason": "no source with masks would be left to train on"}
-    return {
-        "command": f"python train.py {word('data_dir', data_dir)} "
-        f"'data.seg_sources=[{','.join(seg)}]' 'data.cls_sources=[{','.join(cls)}]'"
-    }
+        return {"options": None, "reason": "no source with masks would be left to train on"}
+    return {"options": f"'data.seg_sources=[{','.join(seg)}]' 'data.cls_sources=[{','.join(cls)}]'"}

@@ -215,7 +215,7 @@ def masks(**has_mask: int) -> pd.DataFrame:
     return pd.DataFrame({"source": list(has_mask), "has_mask": list(has_mask.values())})
 
 
-def test_command_without_a_source_is_one_that_train_takes() -> None:
+def test_options_without_a_source_go_behind_those_of_any_command() -> None:
     frame = masks(brats=1, lgg=1, kaggle=0, photos=0)
     everything = ["brats", "kaggle", "lgg", "photos"]
     expected = {
@@ -223,21 +223,21 @@ def test_command_without_a_source_is_one_that_train_takes() -> None:
         "kaggle": (["brats", "lgg"], ["photos"]),
     }
     for source, (seg, cls) in expected.items():
-        command = shlex.split(leave_out(frame, everything, source, "my data")["command"])
-        assert command[:2] == ["python", "train.py"]
-        options = compose("train", "run_dir=runs", *command[2:])["data"]
-        assert options["data_dir"] == "my data"
+        given = ("run_dir=runs", "data.batch_size=3", "data.seg_sources=[brats]")
+        added = shlex.split(leave_out(frame, everything, source)["options"])
+        options = compose("train", *given, *added)["data"]
+        assert options["batch_size"] == 3
         assert (options["seg_sources"], options["cls_sources"]) == (seg, cls)
 
 
 def test_roles_that_run_empty() -> None:
     frame = masks(brats=1, kaggle=0)
-    only_masks = leave_out(frame, ["brats", "kaggle"], "kaggle", "d")["command"]
+    only_masks = leave_out(frame, ["brats", "kaggle"], "kaggle")["options"]
     assert "'data.cls_sources=[brats]'" in only_masks
-    no_masks = leave_out(frame, ["brats", "kaggle"], "brats", "d")
-    assert no_masks["command"] is None and "masks" in no_masks["reason"]
-    elsewhere = leave_out(frame, ["brats", "kaggle", "lgg"], "brats", "d")
-    assert elsewhere["command"] is None and "lgg" in elsewhere["reason"]
+    no_masks = leave_out(frame, ["brats", "kaggle"], "brats")
+    assert no_masks["options"] is None and "masks" in no_masks["reason"]
+    elsewhere = leave_out(frame, ["brats", "kaggle", "lgg"], "brats")
+    assert elsewhere["options"] is None and "lgg" in elsewhere["reason"]
 
 
 def test_unseen_sources_stand_beside_the_seen(inputs: dict[str, Any]) -> None:
