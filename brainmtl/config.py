@@ -20,6 +20,7 @@ from brainmtl.suggestions import null_groups, suggest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
+PATHS = ("dir", "ckpt", "input", "csv", "table", "init_from", "from_run")  # ends of options' names
 
 # Defaults such as outputs/ and data/processed lie in the project, wherever a command is started;
 # paths that the user types are relative to where they type them, as everywhere.
@@ -93,12 +94,17 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Resolved plain containers; a value left at ``???``, or one that is empty, is an error that names it."""
+    """Resolved plain containers; a value left at ``???``, one that is empty, or a path that Hydra has read as
+    a number is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
     options = OmegaConf.to_container(cfg, resolve=True)
     for key, value in options.items():
+        if key.endswith(PATHS) and isinstance(value, int | float) and not isinstance(value, bool):
+            raise ConfigError(
+                f"{key}={value} is read as a number: write ./ before a name of digits"
+            )
         if value == "":  # as a path it would be the current folder
             raise ConfigError(
                 f"{key}= is empty, as a variable that the shell does not know: give a value, or leave it out"

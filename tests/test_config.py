@@ -164,6 +164,13 @@ def test_an_empty_value_is_no_path_to_the_current_folder() -> None:
         compose("prepare", "source=brats", "raw_dir=")
 
 
+@pytest.mark.parametrize("word", ["data_dir=2024", "data_dir=1e3"])
+def test_a_path_of_digits_is_no_number(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"data_dir=.* is read as a number: write \./"):
+        compose("check", word)
+    assert compose("check", "data_dir=./2024")["data_dir"] == "./2024"
+
+
 def test_missing_value_is_named() -> None:
     with pytest.raises(ConfigError, match=r"raw_dir=\.\.\., source=\.\.\."):
         compose("prepare")
