@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.errors import ConfigError
+from brainmtl.errors import ConfigError, check_count
 from brainmtl.words import quantity
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
             f"split={options['split']} is for evaluate.py. Choose split=random (the default), "
             "all_train, all_val or all_test"
         )
+    if options["workers"] is not None:
+        check_count("workers", options["workers"])
     split = dict(options["split"])
     split["train_groups"] = tuple(name_list(split["train_groups"]))
     reports = []
@@ -89,6 +91,8 @@ def _sources(options: dict[str, Any]) -> list[tuple[Source, Path]]:
         raise ConfigError(
             "name=... cannot rename the phantom: its sources are phantom_brats and phantom_kaggle"
         )
+    for name in ("subjects", "photos", "seed"):
+        check_count(f"phantom.{name}", options["phantom"][name], 0)
     if options["phantom"]["photos"] == 1:
         raise ConfigError("phantom.photos=1 has a tumour and none without: give 0, or 2 or more")
     from brainmtl.data.phantom import write_phantom

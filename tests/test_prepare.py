@@ -235,6 +235,12 @@ def test_either_part_of_the_phantom_alone(tmp_path: Path, subjects: int, photos:
     assert check_folder(out, workers=1, progress=False) == []
 
 
+@pytest.mark.parametrize("word", ["phantom.subjects=many", "phantom.seed=0.5", "workers=0"])
+def test_counts_that_are_none(tmp_path: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word} must be .*at least"):
+        prepare(compose("prepare", *options("phantom", tmp_path, tmp_path / "out", word)))
+
+
 def test_a_phantom_of_one_photograph_is_refused(tmp_path: Path) -> None:
     arguments = options("phantom", tmp_path / "raw", tmp_path / "out", "phantom.photos=1")
     with pytest.raises(ConfigError, match=r"phantom\.photos=1 .* give 0, or 2 or more"):

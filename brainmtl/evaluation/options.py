@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from brainmtl.data.selection import name_list
 from brainmtl.errors import ConfigError, check_count
 from brainmtl.inference.operating.operating_point import OperatingPoint
 
@@ -52,7 +53,10 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         from brainmtl.inference.operating.bands import check_bands
 
+        # A single name stands for a list of it, as in all options that take names.
+        object.__setattr__(self, "sections", tuple(name_list(self.sections)))
         for name, least in (
+            ("seed", 0),
             ("batch_size", 1),
             ("min_false_positive_pixels", 1),
             ("resamples", 100),

@@ -46,7 +46,7 @@ def overview(folder: str | Path, sort: str = "date", split: str = "test") -> lis
     root = Path(folder)
     if not root.is_dir():
         raise ConfigError(f"dir={folder} does not exist: give a folder with runs, such as outputs")
-    reverse, name = sort.startswith("-"), sort.removeprefix("-")
+    reverse, name = str(sort).startswith("-"), str(sort).removeprefix("-")
     if name not in SORTS:
         raise ConfigError(f"sort={sort} is unknown: choose one of {', '.join(SORTS)}, or -KEY")
     key, largest_first = SORTS[name]

@@ -97,6 +97,7 @@ def test_what_cannot_be_compared(
         (("runs=[]",), "runs=[] is empty"),
         (("runs=nowhere", "split=val"), "nowhere does not exist"),
         (("runs=[a,b]", "resamples=5"), "resamples=5"),
+        (("runs=[a,b]", "resamples=many"), "resamples=many must be a whole number"),
     ],
 )
 def test_command_errors_are_one_line(

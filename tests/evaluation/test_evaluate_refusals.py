@@ -26,6 +26,8 @@ from brainmtl.evaluation.run import evaluate
         ({"batch_size": 0}, "batch_size=0"),
         ({"cls_threshold": 1.0}, "^cls_threshold=1.0 must lie"),
         ({"sections": ["magic"]}, r"sections=\['magic'\] are unknown"),
+        ({"sections": "magic"}, r"sections=\['magic'\] are unknown"),
+        ({"seed": "many"}, "seed=many must be a whole number"),
         ({"operating_point": "best"}, "operating_point=best is unknown"),
         ({"operating_point": "fit"}, "has no validation samples"),
         ({"cls_threshold": 0.2}, "seg_gate=0.3 lies above the threshold 0.2"),

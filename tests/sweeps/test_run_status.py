@@ -84,6 +84,8 @@ def test_hundreds_of_runs_are_read_in_a_moment(tmp_path: Path) -> None:
         status |= {"ended": None, "error": None, "stages": names, "settings": {"seed": k}}
         (folder / "status.json").write_text(json.dumps(status))
     started = time.process_time()
+    with pytest.raises(ConfigError, match="sort=3 is unknown"):
+        overview(tmp_path, 3)
     lines = overview(tmp_path, "-seed")
     assert time.process_time() - started < 5
     assert [line["seed"] for line in lines] == list(range(399, -1, -1))

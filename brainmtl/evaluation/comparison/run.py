@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from brainmtl.errors import ConfigError
+from brainmtl.errors import check_count
 from brainmtl.evaluation.comparison.arms import Arm, entries, load_arms
 from brainmtl.evaluation.comparison.figures import Options
 from brainmtl.evaluation.comparison.folders import Evaluation
@@ -54,8 +54,8 @@ def compare(
         ConfigError, DataError: as entries, load_arms and check_margins; no common source; references
             that differ.
     """
-    if resamples < 100:
-        raise ConfigError(f"resamples={resamples} must be at least 100: the default is {RESAMPLES}")
+    check_count("resamples", resamples, 100)
+    check_count("seed", seed, 0)
     margins = check_margins(margins)
     named = entries(runs)
     found = _compared(load_arms(named, split), margins, {"resamples": resamples, "seed": seed})
