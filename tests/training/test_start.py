@@ -12,7 +12,12 @@ from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.errors import ConfigError
 from brainmtl.models import create_multi_task_model
 from brainmtl.training.continuation.checkpoints import load_model, read_checkpoint
-from brainmtl.training.continuation.start import BUILT_IN, starting_weights, write_built_in
+from brainmtl.training.continuation.start import (
+    BUILT_IN,
+    WEIGHTS,
+    starting_weights,
+    write_built_in,
+)
 from brainmtl.training.run_folder.run_record import comparable
 
 
@@ -25,14 +30,21 @@ def test_the_default_model_starts_from_the_built_in_weights() -> None:
     assert starting_weights(options("model.dropout=0.1")) == BUILT_IN
 
 
-def test_built_in_weights_are_small_synthetic_and_finite() -> None:
-    found = read_checkpoint(BUILT_IN)
-    assert BUILT_IN.stat().st_size < 6 * 2**20
+def test_another_model_starts_from_weights_of_its_own() -> None:
+    residual = starting_weights(options("model=resunet_1m_quarter"))
+    assert residual == WEIGHTS / "phantom_residual.ckpt"
+
+
+@pytest.mark.parametrize("built_in", sorted(path.name for path in WEIGHTS.glob("*.ckpt")))
+def test_built_in_weights_are_small_synthetic_and_finite(built_in: str) -> None:
+    path = WEIGHTS / built_in
+    found = read_checkpoint(path)
+    assert path.stat().st_size < 6 * 2**20
     about = found["brainmtl"]
     assert about["preprocessing_version"] == PREPROCESSING_VERSION
     assert about["sources"] == [] and "synthetic" in about["pretrained"]
     assert set(about["trained_parts"]) == {"encoder", "decoder", "head"}
-    model, _ = load_model(BUILT_IN)
+    model, _ = load_model(path)
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
