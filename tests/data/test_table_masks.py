@@ -51,7 +51,7 @@ def test_a_tumour_too_small_to_be_seen_is_refused(tmp_path: Path, label: str) ->
     save_head(tmp_path / "p.png", shape=shape)
     save_mask(tmp_path, 2, shape)
     raw = write_table(tmp_path, f"p.png,m.png,{label}")
-    with pytest.raises(DataError, match=r"p\.png: the 4 pixels of its mask are too few .*leave"):
+    with pytest.raises(DataError, match=r"p\.png: its mask has 4 pixels, too few .*leave"):
         run("table", raw, tmp_path / "out")
     save_mask(tmp_path, 60, shape)
     run("table", raw, tmp_path / "out")
