@@ -23,8 +23,8 @@ class UNetEncoder(CountedModule):
 
     stem="space_to_depth" first folds every 2x2 square of pixels into channels ("space_to_depth_4":
     every 4x4 square), so that all levels run at half (a quarter of) the resolution, with nearly the
-    same number of weights and a quarter (a sixteenth) of the arithmetic. block="residual" adds each
-    block's input to its result (:class:`brainmtl.models.blocks.ResidualBlock`).
+    same number of weights and a quarter (a sixteenth) of the arithmetic. `block` names the
+    kind of all blocks (`brainmtl.models.blocks.BLOCKS`).
     """
 
     def __init__(
