@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from brainmtl.config import entry, plain
-from brainmtl.errors import DataError, check_count
+from brainmtl.errors import DataError
 from brainmtl.words import quantity
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ def check(options: dict[str, Any]) -> dict[str, Any]:
     from brainmtl.data.statistics import dataset_statistics
 
     data_dir = options["data_dir"]
-    if options["workers"] is not None:
-        check_count("workers", options["workers"])
     findings = check_folder(data_dir, workers=options["workers"])
     for finding in findings:
         print(f"{finding.path}: {finding.problem}")

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainmtl.evaluation.table import print_table
+from brainmtl.markdown import markdown_table
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from brainmtl.models.summary import ModelSummary
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf" / "model"
-MIN_WIDTH = 110
 PARTS = ("encoder", "decoder", "head", "total")
 
 
@@ -52,13 +56,11 @@ def table_rows(summaries: dict[str, ModelSummary]) -> list[list[str]]:
 def to_markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return header and rows as a Markdown table."""
     header, *body = rows
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *body))
+    return "\n".join(markdown_table(header, body))
 
 
-def print_table(rows: Sequence[Sequence[str]], image_size: int) -> None:
-    """Print header and rows as a table on the terminal."""
-    from rich.console import Console
+def terminal_table(rows: Sequence[Sequence[str]], image_size: int) -> Table:
+    """Return header and rows as a table for the terminal."""
     from rich.table import Table
 
     header, *body = rows
@@ -67,10 +69,7 @@ def print_table(rows: Sequence[Sequence[str]], image_size: int) -> None:
         table.add_column(name, justify="right" if column else "left")
     for row in body:
         table.add_row(*row, end_section=row[0].endswith(", total"))
-    console = Console()
-    if console.width < MIN_WIDTH:  # no terminal, or one that wraps lines, which beats half names
-        console = Console(width=MIN_WIDTH)
-    console.print(table)
+    return table
 
 
 def _giga(count: int) -> str:
@@ -95,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.markdown:
         print(to_markdown(rows))
     else:
-        print_table(rows, options.image_size)
+        print_table(terminal_table(rows, options.image_size))
 
 
 if __name__ == "__main__":

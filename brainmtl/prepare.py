@@ -35,8 +35,6 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
             f"split={options['split']} is for evaluate.py. Choose split=random (the default), "
             "all_train, all_val or all_test"
         )
-    if options["workers"] is not None:
-        check_count("workers", options["workers"])
     split = dict(options["split"])
     split["train_groups"] = tuple(name_list(split["train_groups"]))
     reports = []

@@ -98,13 +98,10 @@ class EvaluationOptions:
 
     def apply(self, point: OperatingPoint) -> OperatingPoint:
         """``point`` with what these options set by hand."""
-        try:
-            return point.with_options(
-                self.postprocess,
-                tta=self.tta.get("mode"),
-                seg_gate=self.seg_gate,
-                threshold=self.cls_threshold,
-                seg_threshold=self.seg_threshold,
-            )
-        except ConfigError as error:
-            raise error.renamed(threshold="cls_threshold") from error
+        return point.with_options(
+            self.postprocess,
+            tta=self.tta.get("mode"),
+            seg_gate=self.seg_gate,
+            threshold=self.cls_threshold,
+            seg_threshold=self.seg_threshold,
+        )

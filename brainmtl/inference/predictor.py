@@ -225,10 +225,7 @@ class MultiTaskPredictor:
     ) -> OperatingPoint:
         """What answers: the operating point of the model, with what replaces parts of it."""
         changes: dict[str, Any] = {"seg_gate": seg_gate, "threshold": cls_threshold}
-        try:
-            return self.info.operating_point.with_options(**changes)
-        except ConfigError as error:
-            raise error.renamed(threshold="cls_threshold") from error
+        return self.info.operating_point.with_options(**changes)
 
 
 def _standing_warnings(info: ModelInfo) -> tuple[str, ...]:

@@ -45,15 +45,17 @@ OF_THE_STAGE = {
 
 
 def check_start(options: Options, init_from: Path | None) -> None:
-    """Refuse an ``init_from`` that is missing, foreign, damaged or of another architecture.
+    """Refuse options that no stage can be trained with, and an ``init_from`` that is missing, foreign, damaged
+    or of another architecture.
 
     Raises:
-        ConfigError, DataError: names the file, or the tensors that do not fit.
+        ConfigError, DataError: names the option, the file, or the tensors that do not fit.
     """
     for name in ("resume", "from_run"):
         if options[name]:
             raise ConfigError(f"{name}=... is for the command line of train.py alone")
     check_count("seed", options["seed"], 0)
+    check_names(options["trainer"])
     for name, only, what in (
         ("out_channels", 1, "one mask"),
         ("num_classes", 2, "no tumour and tumour"),
@@ -99,7 +101,6 @@ def check_stage(options: Options, stage: StageConfig, manifest: Manifest) -> Mul
     Raises:
         ConfigError, DataError: whatever the stage would have failed of.
     """
-    check_names(options["trainer"])
     check_length(options["trainer"], stage)
     datamodule = make_datamodule(options, stage, manifest)
     check_samples(options["model"]["in_channels"], datamodule)
@@ -181,10 +182,9 @@ def _check_interval(every: Any, stage: StageConfig, batches: int) -> None:
         return
     most = batches if isinstance(every, int) else 1.0
     if isinstance(every, bool | str) or not isinstance(every, int | float) or not 0 < every <= most:
-        held = "1 batch" if batches == 1 else f"{batches} batches"
         raise ConfigError(
-            f"trainer.val_check_interval={every}: an epoch of stage {stage.name} has {held}; give a "
-            "whole number of them, or a share up to 1.0"
+            f"trainer.val_check_interval={every}: an epoch of stage {stage.name} has "
+            f"{quantity(batches, 'batches')}; give a whole number of them, or a share up to 1.0"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from brainmtl.data.phantom.photo import render_photo
 from brainmtl.data.phantom.render import SLICE_STEP, render_volume
 from brainmtl.data.phantom.sequences import check_sequences
 from brainmtl.data.phantom.variety import VARIETIES, check_variety
+from brainmtl.data.processes import process_count
 from brainmtl.errors import ConfigError
 from brainmtl.files import atomic_path, write_json
 
@@ -186,6 +186,7 @@ def write_phantom(
     Raises:
         ConfigError: impossible parameters, or a folder that holds something else.
     """
+    workers = process_count(workers)
     config = PhantomConfig(
         subjects, float(healthy_fraction), photos, seed, tuple(photo_sequences), variety
     )
@@ -194,7 +195,7 @@ def write_phantom(
     jobs = _jobs(raw_dir, config)
     if not jobs:
         return
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers, len(jobs))
 
     from joblib import Parallel, delayed
     from rich.progress import (

@@ -7,7 +7,6 @@ same paths as this process. Only references to cases and their ledger entries tr
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmtl import __version__
 from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
+from brainmtl.data.processes import process_count
 from brainmtl.data.records import CaseRef
 from brainmtl.errors import ConfigError
 
@@ -61,7 +61,9 @@ def open_client(address: str | None, workers: int | None) -> Iterator[Client]:
         # No case waits at a busy worker: the death of one then speaks of the case that it had.
         dask.config.set({"distributed.scheduler.worker-saturation": 1.0}),
         LocalCluster(
-            n_workers=workers or os.cpu_count(), threads_per_worker=1, dashboard_address=LOCAL_PORT
+            n_workers=process_count(workers),
+            threads_per_worker=1,
+            dashboard_address=LOCAL_PORT,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from brainmtl.data.preprocessing.preprocess import (
     IMAGE_SIZE,
     PREPROCESSING_VERSION,
 )
+from brainmtl.data.processes import process_count
 from brainmtl.data.samples import read_reference
 from brainmtl.errors import DataError
 
@@ -56,9 +56,9 @@ def check_folder(
     values, metadata and preprocessing version; the references; files that no manifest row names;
     and the counts in ``summary.json``.
 
-    Raises DataError where there is no readable manifest.
+    Raises DataError where there is no readable manifest; ConfigError as process_count.
     """
-    data_dir = Path(data_dir)
+    workers, data_dir = process_count(workers), Path(data_dir)
     frame = read_manifest(data_dir)
     findings = check_columns(frame) + check_leakage(frame)
     findings += _check_extra_files(data_dir, frame) + _check_summary(data_dir, frame)
@@ -68,7 +68,7 @@ def check_folder(
 
 
 def _check_cases(
-    data_dir: Path, frame: pd.DataFrame, workers: int | None, progress: bool
+    data_dir: Path, frame: pd.DataFrame, workers: int, progress: bool
 ) -> Iterable[list[Finding]]:
     from joblib import Parallel, delayed
     from rich.progress import track
@@ -77,7 +77,7 @@ def _check_cases(
         rows.to_dict("records")
         for _, rows in frame.astype(object).groupby(["source", "case_id"], observed=True)
     ]
-    workers = min(workers or os.cpu_count() or 1, max(1, len(cases)))
+    workers = min(workers, max(1, len(cases)))
     jobs = (delayed(check_case)(data_dir, rows) for rows in cases)
     results = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size="auto")(jobs)
     return track(results, total=len(cases), description="checking", disable=not progress)

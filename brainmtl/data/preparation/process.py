@@ -7,7 +7,6 @@ interrupted and repeated: what is done is not done again, and a file has its fin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from brainmtl.data.preparation.assembly import SplitOptions, assemble_source
 from brainmtl.data.preparation.cases import CaseOptions, prepare_case
 from brainmtl.data.preparation.housekeeping import remove_stale
+from brainmtl.data.processes import process_count
 from brainmtl.data.records import CaseRef, Problem, Source
 from brainmtl.errors import DataError
 from brainmtl.words import quantity
@@ -64,8 +64,9 @@ def process_dataset(
 
     Raises:
         DataError: no usable case, or with ``strict`` any unusable one; each is listed.
-        ConfigError: see :func:`brainmtl.data.preparation.cluster.on_cluster`.
+        ConfigError: as process_count; see :func:`brainmtl.data.preparation.cluster.on_cluster`.
     """
+    processes = process_count(workers)
     if not Path(raw_dir).is_dir():
         raise DataError(f"raw_dir={raw_dir} is no folder: give the folder that holds the raw files")
     # Absolute: a worker on another machine has another working directory.
@@ -77,7 +78,7 @@ def process_dataset(
     with _locked(out_dir):
         options = case_options or CaseOptions()
         jobs = [(source, ref, out_dir / source.name, options) for ref in refs]
-        with _spread(client, workers, raw_dir, out_dir) as run:
+        with _spread(client, processes, raw_dir, out_dir) as run:
             outcomes = run(_prepare_or_explain, jobs)
             ledgers = _collect(_track(outcomes, len(jobs), source.name, progress), report)
         if not ledgers:
@@ -121,7 +122,7 @@ def list_problems(problems: Sequence[Problem]) -> str:
 
 @contextmanager
 def _spread(
-    client: Client | None, workers: int | None, raw_dir: Path, out_dir: Path
+    client: Client | None, processes: int, raw_dir: Path, out_dir: Path
 ) -> Iterator[Callable[[Callable[..., Any], Sequence[Job]], Iterator[Any]]]:
     """``run(work, jobs)``: the outcomes of ``work(*job)`` as they come, from here or from a cluster."""
     if client is not None:
@@ -132,9 +133,8 @@ def _spread(
         return
     from joblib import Parallel, delayed
 
-    count = workers or os.cpu_count() or 1
     yield lambda work, jobs: Parallel(
-        n_jobs=min(count, max(1, len(jobs))), return_as="generator_unordered"
+        n_jobs=min(processes, max(1, len(jobs))), return_as="generator_unordered"
     )(delayed(work)(*job) for job in jobs)
 
 

@@ -108,6 +108,9 @@ class OperatingPoint:
 
         ``postprocess`` maps names of PostprocessOptions; ``changes`` are fields of this class. A
         remark names what differs from the point before.
+
+        Raises:
+            ConfigError: as the class, with the threshold called cls_threshold, as all options call it.
         """
         options = {k: v for k, v in (postprocess or {}).items() if v is not None}
         new = {k: v for k, v in changes.items() if v is not None}
@@ -119,7 +122,10 @@ class OperatingPoint:
         if not differing:
             return self
         remark = f"Set by hand: {', '.join(differing)}."
-        return replace(self, **new, remarks=(*self.remarks, remark))
+        try:
+            return replace(self, **new, remarks=(*self.remarks, remark))
+        except ConfigError as error:
+            raise error.renamed(threshold="cls_threshold") from error
 
     def patient_rule(self, voxels: int, voxel_ml: float | None) -> PatientRule:
         """The rule on a volume that outlines ``voxels`` on the slices called tumour."""
