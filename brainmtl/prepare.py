@@ -36,7 +36,8 @@ def prepare(options: dict[str, Any]) -> list[ProcessReport]:
             "all_train, all_val or all_test"
         )
     split = dict(options["split"])
-    split["train_groups"] = tuple(name_list(split["train_groups"]))
+    for key in ("train_groups", "test_groups"):
+        split[key] = tuple(name_list(split[key]))
     reports = []
     with _client(options["executor"], options["address"], options["workers"]) as client:
         for source, raw_dir in _sources(options):

@@ -28,6 +28,7 @@ MANIFEST_COLUMNS: dict[str, str] = {
     "fold": "int16",  # -1 where no folds were asked for
     "path": "string",  # relative to the folder of the manifest, with forward slashes
     "group": "category",  # patient, or group of duplicate images: never spread over splits
+    "site": "category",  # institution; "" where nothing tells
     "case_id": "category",
     "kind": "category",  # volume | image
     "position": "int32",  # slice index in the file grid; 0 for images
@@ -40,6 +41,9 @@ MANIFEST_COLUMNS: dict[str, str] = {
     "raw_sha256": "category",
     "sample_sha256": "string",
 }
+
+
+ADDED = ("site",)  # since the first release: empty where a folder was prepared before
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,9 @@ def _parse(source: Path | BinaryIO, path: Path) -> pd.DataFrame:
         frame = pd.read_csv(source, dtype=dtypes, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise DataError(f"{path} cannot be read ({error}): prepare the data again") from error
+    for name in ADDED:
+        if name not in frame.columns:
+            frame[name] = pd.Series("", index=frame.index, dtype="string")
     missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}: prepare the data again")

@@ -25,6 +25,7 @@ class CaseRef:
     patient, or the case itself for a picture whose patient nobody knows (``anonymous``; duplicates are
     grouped later). ``files`` are all raw files of the case. ``kind`` is "volume" or "image". ``label`` is
     the label of the folder or the table; None, and slices of a volume with a mask, take theirs from the mask.
+    ``site`` is the institution that the case comes from, "" where nothing tells.
     """
 
     source: str
@@ -35,6 +36,7 @@ class CaseRef:
     label: int | None
     synthetic: bool
     anonymous: bool = False
+    site: str = ""
 
 
 @dataclass

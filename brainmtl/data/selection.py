@@ -58,7 +58,8 @@ def assign_splits(frame: pd.DataFrame, fold: int | None = None) -> np.ndarray:
 
     With ``fold`` = k of the K folds of a source: test = fold k, val = fold (k + 1) mod K, train =
     the other folds. Of the rows without a fold (-1), those that their source always trains on
-    (``split.train_groups``) are "train" in a source that has folds; all others belong to no split ("").
+    (``split.train_groups``) are "train" in a source that has folds; all others (``split.test_groups``, say)
+    belong to no split ("").
 
     Raises:
         ConfigError: no folds were prepared, or ``fold`` is not one of them.

@@ -60,6 +60,7 @@ def score_case(
         "source": row.source,
         "group": row.group,
         "case_id": row.case_id,
+        "site": row.site or None,
         "kind": row.kind,
         "synthetic": int(row.synthetic),
         "n_slices": len(slices),

@@ -12,6 +12,7 @@ from brainmtl.evaluation.card import build_card, write_card
 from brainmtl.evaluation.lines import CASES, PREDICTIONS, write_lines
 from brainmtl.evaluation.report import Section, write_report
 from brainmtl.evaluation.scores import score_sources
+from brainmtl.evaluation.sites import add_sites
 from brainmtl.evaluation.statistics.intervals import add_intervals
 from brainmtl.files import check_out_dir, write_json
 from brainmtl.inference.operating.bands import check_bands, load_bands
@@ -54,6 +55,7 @@ class Evidence:
             self.rows, self.cases, cls_threshold, seg_threshold, min_false_positive_pixels
         )
         add_intervals(self.result, self.rows, self.cases, resamples, seed)
+        add_sites(self.result, self.rows, self.cases, cls_threshold, seg_threshold, resamples, seed)
 
 
 def check_free(out_dir: Path) -> None:

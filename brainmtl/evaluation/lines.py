@@ -14,6 +14,7 @@ TEXT = {
     "image_id",
     "source",
     "group",
+    "site",
     "case_id",
     "split",
     "kind",

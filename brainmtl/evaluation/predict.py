@@ -84,6 +84,7 @@ class Prediction:
             "intersection_pixels": intersection,
             **self.surface(),
             "case_id": row.case_id,
+            "site": row.site or None,
             "position": int(row.position),
             "split": row.split,
             "synthetic": int(row.synthetic),

@@ -16,6 +16,7 @@ from brainmtl.evaluation.operating import operating_point_for
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.predict import Prediction, predict_split
 from brainmtl.evaluation.showcase import draw_cases, show
+from brainmtl.evaluation.sites import mark_sites
 from brainmtl.evaluation.subject import Subject, choose_subject
 from brainmtl.inference.operating.operating_point import OperatingPoint
 from brainmtl.inference.operating.postprocess import clean_assembled
@@ -72,6 +73,7 @@ def evaluate(
         out_dir / PENDING_MASKS if asked.save_masks else None,
         network,
     )
+    mark_sites(evidence.rows, subject.trained_sites)
     evidence.score(
         point.threshold,
         point.seg_threshold,

@@ -30,7 +30,7 @@ def score_sources(
     seg_threshold: float = 0.5,
     min_pixels: int = 1,
 ) -> dict[str, dict[str, Any]]:
-    """``metrics.json`` without its intervals: source -> :func:`source_metrics`, never pooled."""
+    """``metrics.json`` without intervals and sites: source -> :func:`source_metrics`, never pooled."""
     return {
         source: source_metrics(
             [row for row in rows if row["source"] == source],

@@ -11,6 +11,7 @@ from brainmtl.data.manifest import display_name, load_manifest
 from brainmtl.data.samples import first_samples
 from brainmtl.data.selection import assign_splits
 from brainmtl.evaluation import selection
+from brainmtl.evaluation.sites import trained_sites
 from brainmtl.files import sha256
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Subject:
     fold of training. ``validation`` are those of the sources of training by that role, whichever are
     asked for: the operating point belongs to the checkpoint. ``left_out`` are the sources that the model
     cannot take, where all were asked for.
+    ``trained_sites``: sources and institutions of training; None where the folder is another one.
     ``same_data``: the folder holds what the model was trained on, as it was then. ``asked`` are
     ``sources`` and ``fold`` as they were given.
     """
@@ -45,6 +47,7 @@ class Subject:
     test: pd.DataFrame
     validation: pd.DataFrame
     left_out: list[str]
+    trained_sites: set[tuple[str, str]] | None
 
     def provenance(self) -> dict[str, Any]:
         """The first part of run.json."""
@@ -112,4 +115,7 @@ def choose_subject(
         test,
         validation=everything[(everything["role"] == "val") & trained],
         left_out=left_out,
+        trained_sites=trained_sites(everything[(everything["role"] == "train") & trained])
+        if same_data
+        else None,
     )

@@ -242,6 +242,33 @@ def test_named_groups_train_in_every_fold(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "out", workers=1, progress=False) == []
 
 
+def test_a_site_that_no_fold_uses(tmp_path: Path) -> None:
+    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA", "2013"]):
+        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
+    options = {"folds": 3, "train_groups": ("TCIA10",), "test_groups": ("TCIA13", "2013")}
+    run("brats", tmp_path / "raw", tmp_path / "out", **options)
+    frame = read_manifest(tmp_path / "out")
+    assert frame.groupby("group", observed=True)["site"].first().to_dict() == {
+        "TCIA10_0_1": "TCIA10",
+        "TCIA13_1_1": "TCIA13",
+        "CBICA_2_1": "CBICA",
+        "CBICA_3_1": "CBICA",
+        "CBICA_4_1": "CBICA",
+        "2013_5_1": "2013",
+    }
+    site = frame["site"].astype(str).to_numpy()
+    apart = np.isin(site, ["TCIA13", "2013"])
+    assert set(frame.loc[apart, "split"]) == {"test"} and set(frame.loc[apart, "fold"]) == {-1}
+    for fold in range(3):
+        splits = assign_splits(frame, fold)
+        assert set(splits[apart]) == {""} and set(splits[site == "TCIA10"]) == {"train"}
+        assert set(splits[site == "CBICA"]) == {"train", "val", "test"}
+    # The stored ledgers need not know the sites: a folder of before gets them by the same command.
+    again = run("brats", tmp_path / "raw", tmp_path / "out", **options)
+    assert again.reused == 6
+    pd.testing.assert_frame_equal(read_manifest(tmp_path / "out"), frame)
+
+
 def test_copies_of_pictures_in_two_folds_are_left_out(tmp_path: Path) -> None:
     """One patient of a later source holds copies of two pictures: wherever it goes, one fold leaks."""
     save_heads(tmp_path / "first", 8)

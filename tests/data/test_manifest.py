@@ -47,6 +47,16 @@ def test_numbered_patients_keep_their_zeros(tmp_path: Path) -> None:
     assert set(read_manifest(tmp_path)["case_id"]) == set(numbers)
 
 
+def test_a_folder_of_before_names_no_sites(tmp_path: Path) -> None:
+    frame = both_sources(tmp_path)
+    write_manifest(tmp_path, frame.assign(site=""))
+    expected = read_manifest(tmp_path)
+    expected.drop(columns="site").to_csv(tmp_path / "manifest.csv", index=False)
+    found = read_manifest(tmp_path)
+    assert set(found["site"]) == {""} and str(found["site"].dtype) == "category"
+    pd.testing.assert_frame_equal(found[list(MANIFEST_COLUMNS)], expected)
+
+
 def test_missing_or_bad_manifests_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest\.csv is missing.*brainmtl\.prepare"):
         read_manifest(tmp_path)

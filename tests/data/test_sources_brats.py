@@ -13,7 +13,7 @@ from raw_files import LPS, labels, save_brats, save_nifti, volume
 
 from brainmtl.data.records import Source
 from brainmtl.data.sources import make_source
-from brainmtl.data.sources.brats import patient_group
+from brainmtl.data.sources.brats import patient_group, site_of
 from brainmtl.errors import ConfigError, DataError
 
 
@@ -241,6 +241,23 @@ def test_patient_of_a_case() -> None:
         "BRATS_001": "BRATS_001",
     }
     assert {case: patient_group(case) for case in expected} == expected
+
+
+def test_site_of_a_case() -> None:
+    expected = {
+        "Brats17_2013_0_1": "2013",
+        "Brats17_TCIA_101_1": "TCIA",
+        "Brats18_TCIA10_628_1": "TCIA10",
+        "BraTS19_CBICA_AAB_1": "CBICA",
+        "BraTS19_TMC_06290_1": "TMC",
+        "BraTS20_Training_001": "",
+        "BraTS2021_00000": "",
+        "BraTS-GLI-00005-100": "",
+        "UPENN-GBM-00001_11": "UPENN",
+        "BRATS_001": "",
+        "TCIAN_1": "",
+    }
+    assert {case: site_of(case) for case in expected} == expected
 
 
 def test_options() -> None:

@@ -34,6 +34,7 @@ def test_lgg_stacks_slices_by_number(tmp_path: Path) -> None:
     source = make_source("lgg")
     refs, problems = source.discover(tmp_path)
     assert not problems and [(r.case_id, r.group) for r in refs] == [(CASE, "TCGA_CS_4941")]
+    assert refs[0].site == "TCGA_CS"
     case = source.load(refs[0])
     assert case.image.shape == (1, 20, 24, 11) and case.mask.shape == (20, 24, 11)
     assert case.spacing_mm is None and case.positions == tuple(range(11))

@@ -109,6 +109,41 @@ def test_train_groups_are_glob_patterns() -> None:
         assign_splits(groups, [1] * 20, train_groups=["*"], pinned={"CBICA_3_1": "test"})
 
 
+SITES = ["CBICA"] * 12 + ["TCIA01"] * 5 + [""] * 3
+
+
+def test_test_groups_are_patterns_of_groups_or_sites() -> None:
+    groups = [f"p{k:02d}" for k in range(20)]
+    splits = assign_splits(groups, [1] * 20, test_groups=["TCIA*", "p19"], sites=SITES)
+    assert {group for group, split in splits.items() if split == "test"} == {*groups[12:17], "p19"}
+    # They are more than the share of test: the rest is dealt to the others as their shares are.
+    assert Counter(splits.values()) == {"train": 12, "val": 2, "test": 6}
+    both = assign_splits(
+        groups, [1] * 20, train_groups=["CBICA"], test_groups=["TCIA01"], sites=SITES
+    )
+    assert {both[group] for group in groups[:12]} == {"train"}
+    assert {both[group] for group in groups[12:17]} == {"test"}
+
+
+def test_a_group_with_samples_of_a_named_site_goes_as_a_whole() -> None:
+    groups = ["a", "a", "b", "c", "d", "e", "f"]
+    sites = ["here", "there", "here", "", "here", "here", ""]
+    splits = assign_splits(groups, [1] * 7, test_groups=["there"], sites=sites, test=0, val=0.3)
+    assert [group for group, split in splits.items() if split == "test"] == ["a"]
+
+
+def test_patterns_that_contradict_or_name_nothing_say_what_there_is() -> None:
+    groups = [f"p{k:02d}" for k in range(20)]
+    with pytest.raises(ConfigError, match=r"test_groups: 'p00' is in split\.train_groups as well"):
+        assign_splits(groups, [1] * 20, train_groups=["p00"], test_groups=["CBICA"], sites=SITES)
+    with pytest.raises(
+        ConfigError, match=r"test_groups: 'TCIA9' .*20 groups .*sites CBICA, TCIA01"
+    ):
+        assign_splits(groups, [1] * 20, test_groups=["TCIA9"], sites=SITES)
+    with pytest.raises(ConfigError, match=r"test_groups: 'p01' lies in val of another source"):
+        assign_splits(groups, [1] * 20, test_groups=["p01"], pinned={"p01": "val"})
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_everything_into_one_split(split: str) -> None:
     assert assign_splits(["a", "a", "b"], [1, 1, 0], mode=f"all_{split}") == {

@@ -42,6 +42,20 @@ def test_label_1_with_an_empty_mask_is_refused(tmp_path: Path) -> None:
     raw = write_table(tmp_path, f"{volume},0", f"{picture},", "fine.png,,1")
     report = run("table", raw, tmp_path / "out")
     assert not report.problems and report.samples > 3
+    assert set(read_manifest(tmp_path / "out")["site"]) == {""}
+
+
+def test_sites_come_from_the_table(tmp_path: Path) -> None:
+    save_brain(tmp_path, "v")
+    save_head(tmp_path / "p.png")
+    save_head(tmp_path / "q.png", 1)
+    (tmp_path / "table.csv").write_text(
+        "image,mask,label,site\nv/v_flair.nii.gz,v/v_seg.nii.gz,,Ward 7\np.png,,1,b\nq.png,,0,\n"
+    )
+    run("table", tmp_path, tmp_path / "out")
+    frame = read_manifest(tmp_path / "out")
+    found = frame.groupby("case_id", observed=True)["site"].agg(lambda s: set(s.astype(str)))
+    assert found.to_dict() == {"p": {"b"}, "q": {""}, "v_v_flair": {"Ward-7"}}
 
 
 @pytest.mark.parametrize("label", ["", "1"])

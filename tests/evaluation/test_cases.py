@@ -177,7 +177,7 @@ def picture(
 ) -> list[Prediction]:
     """A single image with a reference mask, on a plane that preparation did not resize."""
     row = SimpleNamespace(
-        source="photos", group="g", case_id="p", kind="image", synthetic=0, has_mask=1
+        source="photos", group="g", case_id="p", kind="image", synthetic=0, has_mask=1, site=""
     )
     row.image_id, row.label, row.position, row.split, row.fold = "p", 1, 0, "test", fold
     write_reference(tmp_path / "photos" / "references" / "p.npz", truth)

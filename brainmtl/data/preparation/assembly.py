@@ -17,7 +17,12 @@ from brainmtl.data.manifest import (
 )
 from brainmtl.data.preparation.grouping import join_groups
 from brainmtl.data.preparation.housekeeping import PENDING, find_sample, sweep
-from brainmtl.data.preparation.splits import assign_folds, assign_splits, matching_groups
+from brainmtl.data.preparation.splits import (
+    assign_folds,
+    assign_splits,
+    matching_groups,
+    names_of_groups,
+)
 from brainmtl.data.records import Problem
 from brainmtl.errors import ConfigError, DataError, check_count
 from brainmtl.files import write_json
@@ -37,6 +42,7 @@ class SplitOptions:
     seed: int = 0
     folds: int = 0
     train_groups: tuple[str, ...] = ()
+    test_groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("split.seed", self.seed, 0)
@@ -70,6 +76,8 @@ def assemble_source(
         seed=options.seed,
         pinned=_pinned(frame, others, "split"),
         train_groups=options.train_groups,
+        test_groups=options.test_groups,
+        sites=frame["site"].tolist(),
     )
     frame["split"] = [splits[group] for group in groups]
     frame["fold"] = _folds(frame, others, options)
@@ -96,7 +104,7 @@ def _frame(name: str, ledgers: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
     rows = [
         row
-        | {key: ledger[key] for key in ("case_id", "group", "kind", "raw_sha256")}
+        | {key: ledger[key] for key in ("case_id", "group", "site", "kind", "raw_sha256")}
         | {
             # A ledger of before does not say it, and was then of a picture without a patient.
             "anonymous": ledger.get(
@@ -140,7 +148,7 @@ def _pinned(frame: pd.DataFrame, others: pd.DataFrame, column: str) -> dict[str,
 
 
 def _folds(frame: pd.DataFrame, others: pd.DataFrame, options: SplitOptions) -> list[int]:
-    """The fold of each row; -1 for all without folds, and with them for the groups that always train."""
+    """The fold of each row; -1 for all without folds, and with them for groups that always train or test."""
     if not options.folds:
         return [-1] * len(frame)
     counts = others.groupby("source", observed=True)["fold"].max() + 1
@@ -154,15 +162,17 @@ def _folds(frame: pd.DataFrame, others: pd.DataFrame, options: SplitOptions) -> 
                 f"{counts[source]}: prepare all of them with the same split.folds"
             )
     groups, labels = frame["group"].tolist(), frame["label"].tolist()
-    always = {group for group, fold in pinned.items() if fold < 0}
-    for group in matching_groups(set(groups), options.train_groups):
-        if pinned.get(group, -1) >= 0:
-            raise ConfigError(
-                f"split.train_groups: {group!r} lies in fold {pinned[group]} of another source that is "
-                "prepared already. Prepare that source again with the same pattern."
-            )
-        always.add(group)
-    dealt = [(g, label) for g, label in zip(groups, labels, strict=True) if g not in always]
+    apart = {group for group, fold in pinned.items() if fold < 0}
+    names = names_of_groups(groups, frame["site"].tolist())
+    for option in ("train_groups", "test_groups"):
+        for group in matching_groups(names, getattr(options, option)):
+            if pinned.get(group, -1) >= 0:
+                raise ConfigError(
+                    f"split.{option}: {group!r} lies in fold {pinned[group]} of another source that is "
+                    "prepared already. Prepare that source again with the same pattern."
+                )
+            apart.add(group)
+    dealt = [(g, label) for g, label in zip(groups, labels, strict=True) if g not in apart]
     folds = assign_folds(
         [group for group, _ in dealt],
         [label for _, label in dealt],

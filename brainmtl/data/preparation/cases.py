@@ -63,11 +63,14 @@ class SliceRecord:
 def prepare_case(
     source: Source, ref: CaseRef, source_dir: Path, options: CaseOptions
 ) -> dict[str, Any]:
-    """Prepare one case and return its ledger entry; raises DataError with the file's name."""
+    """Prepare one case and return its ledger entry; raises DataError with the file's name.
+
+    The entry gets its ``site`` here, from names or table and not from the stored ledger: it decides no sample.
+    """
     fingerprint = _fingerprint(ref, options)
     ledger = read_ledger(source_dir, ref.case_id)
     if ledger is not None and _is_complete(ledger, fingerprint, source_dir):
-        return ledger | {"reused": True}
+        return ledger | {"site": ref.site, "reused": True}
     try:
         case = source.load(ref)
         slices, left_out = prepare_slices(case)
@@ -94,7 +97,7 @@ def prepare_case(
         "rows": rows,
     }
     write_json(ledger_path(source_dir, ref.case_id), ledger)
-    return ledger | {"reused": False}
+    return ledger | {"site": ref.site, "reused": False}
 
 
 def _fingerprint(ref: CaseRef, options: CaseOptions) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def assign_splits(
     seed: int = 0,
     pinned: Mapping[str, str] | None = None,
     train_groups: Sequence[str] = (),
+    test_groups: Sequence[str] = (),
+    sites: Sequence[str] | None = None,
 ) -> dict[str, str]:
     """Give every group a split, "train", "val" or "test".
 
@@ -36,16 +38,18 @@ def assign_splits(
     unlabelled. Every split with a share above 0 gets at least one group. The result depends on the
     groups, their sizes and labels, and ``seed``, not on the order of the samples.
 
-    ``pinned`` groups keep their split, and groups that match a glob pattern of ``train_groups`` go
-    to train; both count towards the shares. ``mode`` "all_train", "all_val" or "all_test" sends
-    every other group into that split.
+    ``pinned`` groups keep their split, and groups that match a glob pattern of ``train_groups`` or
+    ``test_groups`` by their name or by one of their ``sites`` (one per sample, "" for none) go to train or
+    test; all of them count towards the shares. ``mode`` "all_train",
+    "all_val" or "all_test" sends every other group into that split.
 
     Raises ConfigError for shares that are negative or do not sum to 1, an unknown mode, or a
-    pattern that matches nothing or contradicts ``pinned``; DataError if there are fewer groups than
-    splits.
+    pattern that matches nothing or contradicts ``pinned`` or another pattern; DataError if there are
+    fewer groups than splits.
     """
     table = _group_table(groups, labels)
-    fixed = _fixed_groups(table, pinned or {}, train_groups)
+    patterns = {"train": train_groups, "test": test_groups}
+    fixed = _fixed_groups(names_of_groups(groups, sites), pinned or {}, patterns)
     if mode not in MODES:
         raise ConfigError(f"split.mode={mode} is unknown. Choose from {', '.join(MODES)}.")
     if mode != "random":
@@ -110,29 +114,60 @@ def _group_table(groups: Sequence[str], labels: Sequence[int | None]) -> dict[st
     return table
 
 
-def matching_groups(groups: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """Those of ``groups`` that match one of the glob patterns, sorted."""
-    return sorted(group for group in groups if any(fnmatch.fnmatchcase(group, p) for p in patterns))
+GroupNames = dict[str, set[str]]  # group -> what patterns may match: itself and its sites
+
+
+def names_of_groups(groups: Sequence[str], sites: Sequence[str] | None) -> GroupNames:
+    """Each group, sorted, with its own name and those of the sites that its samples come from."""
+    names = {group: {group} for group in sorted(set(groups))}
+    for group, site in zip(groups, sites or (), strict=sites is not None):
+        if site:
+            names[group].add(site)
+    return names
+
+
+def matching_groups(names: Mapping[str, Iterable[str]], patterns: Sequence[str]) -> list[str]:
+    """The groups of which one name matches one of the glob patterns, sorted."""
+    return sorted(
+        group
+        for group, own in names.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for name in own for pattern in patterns)
+    )
 
 
 def _fixed_groups(
-    table: Mapping[str, _Group], pinned: Mapping[str, str], patterns: Sequence[str]
+    names: GroupNames,
+    pinned: Mapping[str, str],
+    patterns: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
-    fixed = {group: split for group, split in pinned.items() if group in table}
-    for pattern in patterns:
-        matches = matching_groups(table, [pattern])
-        if not matches:
-            raise ConfigError(
-                f"split.train_groups: {pattern!r} matches none of the {quantity(len(table), 'groups')} "
-                f"(for example {next(iter(table), 'none')!r}). Remove or correct it."
-            )
-        for group in matches:
-            if fixed.setdefault(group, "train") != "train":
+    """Split of each group that is pinned or matches one of the ``patterns`` of a split."""
+    before = {group: split for group, split in pinned.items() if group in names}
+    fixed = dict(before)
+    for split, wanted in patterns.items():
+        for pattern in wanted:
+            matches = matching_groups(names, [pattern])
+            if not matches:
+                raise ConfigError(_no_match(f"split.{split}_groups", pattern, names))
+            for group in matches:
+                if fixed.setdefault(group, split) == split:
+                    continue
                 raise ConfigError(
-                    f"split.train_groups: {group!r} lies in {fixed[group]} of another source that "
-                    "is prepared already. Prepare that source again with the same pattern."
+                    f"split.{split}_groups: {group!r} lies in {fixed[group]} of another source that "
+                    "prepared already. Prepare that source again with the same pattern."
+                    if group in before
+                    else f"split.{split}_groups: {group!r} is in split.{fixed[group]}_groups as well. "
+                    "Let it match one of them only."
                 )
     return fixed
+
+
+def _no_match(option: str, pattern: str, names: GroupNames) -> str:
+    sites = sorted({name for group, own in names.items() for name in own - {group}})
+    known = f", nor one of the sites {', '.join(sites)}" if sites else ""
+    return (
+        f"{option}: {pattern!r} matches none of the {quantity(len(names), 'groups')} "
+        f"(for example {next(iter(names), 'none')!r}){known}. Remove or correct it."
+    )
 
 
 def _checked_shares(train: float, val: float, test: float) -> dict[str, float]:

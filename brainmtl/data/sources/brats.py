@@ -32,6 +32,9 @@ _FILE = re.compile(
 )
 _MSD_FILE = re.compile(r"^(?P<case>BRATS_\d+)\.nii(\.gz)?$", re.I)
 _TIME_POINT = re.compile(r"^(BraTS-[A-Z]+-\d+(?=-\d{3}$)|UPENN-GBM-\d+(?=_\d\d$))", re.I)
+_SITE = re.compile(
+    r"^(BraTS1[789]_)?(?P<site>2013|CBICA|TCIA\d*|TMC)_|^(?P<upenn>UPENN)-GBM-", re.I
+)
 _YEAR_PREFIX = re.compile(r"^BraTS1[789]_(?=\D|2013_)", re.I)
 
 
@@ -55,6 +58,16 @@ def patient_group(case_id: str) -> str:
     if match := _TIME_POINT.match(case_id):
         return match[1]
     return _YEAR_PREFIX.sub("", case_id)
+
+
+def site_of(case_id: str) -> str:
+    """The institution, or the collection, that the names of 2017 to 2019 and of UPENN-GBM tell; else "".
+
+    "2013" are the cases of that year's challenge, from several institutions; numbers after TCIA are those
+    of its collections. The names of 2020 and later tell nothing.
+    """
+    match = _SITE.match(case_id)
+    return (match["site"] or match["upenn"]).upper() if match else ""
 
 
 @dataclass(frozen=True)
@@ -94,9 +107,10 @@ class BratsSource:
                 continue
             paths = tuple(files[kind] for kind in (*wanted, "seg"))
             if case_id not in refs:
-                group = patient_group(case_id)
                 refs[case_id] = CaseRef(
-                    self.name, case_id, group, paths, "volume", None, self.synthetic
+                    *(self.name, case_id, patient_group(case_id), paths, "volume", None),
+                    synthetic=self.synthetic,
+                    site=site_of(case_id),
                 )
             elif not same_files(paths, refs[case_id].files):
                 problems.append(Problem(where, f"same case id as {refs[case_id].files[0]}"))

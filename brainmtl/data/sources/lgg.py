@@ -24,6 +24,7 @@ EXPECTED_TREE = """\
 FLAIR_CHANNEL = 1
 _FILE = re.compile(r"^(?P<case>TCGA_.+)_(?P<slice>\d+)(?P<mask>_mask)?\.tiff?$", re.I)
 _DATE = re.compile(r"_(19|20)\d{6}$")
+_SITE = re.compile(r"^TCGA_[A-Z0-9]{2}(?=_)", re.I)  # TCGA's code of the institution: TCGA_CS_4941
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ class LggSource:
             paths = [files[n, False] for n in numbers] + [files[n, True] for n in numbers]
             if case_id not in refs:
                 group = _DATE.sub("", case_id)  # TCGA_CS_4941_19960909: patient and scan date
+                site = _SITE.match(case_id)
                 refs[case_id] = CaseRef(
-                    self.name, case_id, group, tuple(paths), "volume", None, self.synthetic
+                    *(self.name, case_id, group, tuple(paths), "volume", None),
+                    synthetic=self.synthetic,
+                    site=site[0].upper() if site else "",
                 )
             # Kaggle's archive holds the whole set a second time under lgg-mri-segmentation/.
             elif not same_files(paths, refs[case_id].files):

@@ -20,12 +20,12 @@ from brainmtl.data.sources.nifti import is_nifti, oriented_case, read_nifti
 from brainmtl.errors import DataError
 
 EXPECTED_TREE = """\
-  a CSV file, paths relative to its folder; mask, label and group may be missing or empty:
-  image,mask,label,group
-  scans/a.nii.gz,masks/a.nii.gz,,patient-1
-  photos/b.png,,1,patient-2"""
+  a CSV file, paths relative to its folder; all columns but image may be missing or empty:
+  image,mask,label,group,site
+  scans/a.nii.gz,masks/a.nii.gz,,patient-1,hospital-a
+  photos/b.png,,1,patient-2,hospital-b"""
 
-COLUMNS = ("image", "mask", "label", "group")
+COLUMNS = ("image", "mask", "label", "group", "site")
 
 _LIKE_A_SLICE = re.compile(r"_z\d{3,}$")  # slice 12 of the volume x is called x_z012
 
@@ -111,6 +111,7 @@ class TableSource:
         return CaseRef(
             *(self.name, case_id, group, files, kind, label, self.synthetic),
             anonymous=kind == "image" and not row["group"],
+            site=safe_id(row["site"]) if row["site"] else "",
         )
 
 

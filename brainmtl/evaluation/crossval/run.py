@@ -32,6 +32,7 @@ from brainmtl.evaluation.shortcuts.unseen import unseen_report
 from brainmtl.evaluation.showcase import Shown, draw_cases, show
 from brainmtl.files import sha256
 from brainmtl.inference.operating.operating_point import OperatingPoint
+from brainmtl.words import quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,17 +199,17 @@ def _run(
 
 
 def _never_tested(data_dir: Path, names: Mapping[str, str]) -> list[str]:
-    """A sentence per source with groups that every fold trains on (``split.train_groups``)."""
+    """A sentence per source with groups that no fold tests (``split.train_groups``, ``split.test_groups``)."""
     frame = selection.read_frame(data_dir)
     frame = frame[frame.groupby("source", observed=True)["fold"].transform("max") >= 0]
     found = []
-    for source, rows in frame[frame["fold"] < 0].groupby("source", observed=True):
-        if source in names:
-            count = rows["group"].nunique()
-            found.append(
-                f"{names[source]}: {count} group(s) of split.train_groups train in every fold and are in "
-                "none of these figures."
-            )
+    apart = frame[(frame["fold"] < 0) & frame["source"].isin(list(names))]
+    for (source, split), rows in apart.groupby(["source", "split"], observed=True):
+        groups = quantity(rows["group"].nunique(), "groups")
+        does = "trained on in every fold" if split == "train" else "used by no fold"
+        found.append(
+            f"{names[source]}: {groups} of split.{split}_groups, {does}, in none of these figures."
+        )
     return found
 
 

@@ -35,6 +35,7 @@ from brainmtl.evaluation.report.overview import (
     verdicts,
 )
 from brainmtl.evaluation.report.segmentation import literature, patient, segmentation
+from brainmtl.evaluation.report.sites import sites
 from brainmtl.files import write_json, write_text
 from brainmtl.inference.operating.bands import Band
 
@@ -175,6 +176,7 @@ def _source(
             values, figures(_relative(drawn.get("segmentation", ()), out_dir), wide=True)
         ),
         *patient(values),
+        *sites(values),
         *literature(values),
     ]
 

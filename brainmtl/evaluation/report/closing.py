@@ -15,6 +15,7 @@ from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.evaluation.report.document import Block, table
 from brainmtl.evaluation.report.overview import UNNAMED, training_names
 from brainmtl.evaluation.report.text import number
+from brainmtl.evaluation.sites import unseen_sites
 from brainmtl.training.continuation.command_line import word
 from brainmtl.words import quantity
 
@@ -49,7 +50,14 @@ def limits(
             f"Never trained on: {', '.join(unseen)}. Such figures say how far the model carries over "
             "to another collection, and only to this one."
         )
-    known = [counted[s]["name"] for s in result if s in run["training_sources"]]
+    apart = unseen_sites(result)
+    for source, names in apart.items():
+        found.append(
+            f"{counted[source]['name']}: no patient of {', '.join(names)} was trained on, so these figures "
+            "say how the model carries over to another institution; who annotated and prepared the images "
+            "is the same as in training."
+        )
+    known = [counted[s]["name"] for s in result if s in run["training_sources"] and s not in apart]
     if known:
         found.append(
             f"{', '.join(known)}: other cases of the very collections of training. Nothing here says how "

@@ -60,6 +60,26 @@ def add_intervals(
         values["intervals"] = found.entries
 
 
+def main_intervals(
+    rows: Lines, cases: Lines, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Those of the rates of calls, ROC-AUC and Dice per patient alone, as in :func:`add_intervals`;
+    for parts of a source."""
+    found = _Intervals(resamples, seed)
+    labelled = [row for row in rows if row["cls"] >= 0]
+    if labelled:
+        labels, groups = numbers(labelled, "cls"), group_numbers(labelled)
+        _rates(found, "classification", labels, numbers(labelled, "call"), groups)
+        ranking = weighted.Ranking(
+            labels, numbers(labelled, "calibrated"), groups, int(groups.max()) + 1
+        )
+        found.statistic("classification.roc_auc", ranking.roc_auc, int(groups.max()) + 1)
+    if cases:
+        means = group_means(numbers(cases, "dice"), group_numbers(cases))
+        found.statistic("segmentation.per_patient.dice", weighted.mean(means), len(means))
+    return found.entries
+
+
 class _Intervals:
     """Intervals under their dotted keys, all with the same resampling."""
 
