@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from brainmtl.errors import BrainMTLError, ConfigError
-from brainmtl.suggestions import null_groups, suggest
+from brainmtl.suggestions import suggest, unnamed_groups
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
@@ -62,7 +62,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 )
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any alphabet
                 sys.stdout.reconfigure(errors="backslashreplace")
-            if refused := null_groups(CONF_DIR, sys.argv[1:]):
+            if refused := unnamed_groups(CONF_DIR, sys.argv[1:]):
                 sys.exit("\n".join(f"error: {line}" for line in refused))
             command = hydra.main(
                 version_base="1.3", config_path=str(CONF_DIR), config_name=config_name
@@ -95,7 +95,7 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Resolved plain containers; a value left at ``???``, one that is empty, or a path that Hydra has read as
-    a number is an error that names it."""
+    a number or a list is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
@@ -104,6 +104,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         if key.endswith(PATHS) and isinstance(value, int | float) and not isinstance(value, bool):
             raise ConfigError(
                 f"{key}={value} is read as a number: write ./ before a name of digits"
+            )
+        if key.endswith(PATHS) and isinstance(value, list | dict):
+            raise ConfigError(
+                f"{key}={value} is read as a list: give one path, in quotes where its name has brackets or "
+                f"commas ('{key}=\"a[1].png\"')"
             )
         if value == "":  # as a path it would be the current folder
             raise ConfigError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,11 +49,14 @@ def suggest(conf_dir: Path, config_name: str, arguments: Sequence[str]) -> list[
     ]
 
 
-def null_groups(conf_dir: Path, arguments: Sequence[str]) -> list[str]:
-    """A line for each of ``arguments`` that sets a group to null, which Hydra answers with a traceback."""
+def unnamed_groups(conf_dir: Path, arguments: Sequence[str]) -> list[str]:
+    """A line for each of ``arguments`` that sets a group to null, a number or a list instead of a name,
+    which Hydra answers with a traceback."""
     lines = []
     for change in map(_parse, arguments):
-        if change is None or change.is_delete() or change.value() is not None:
+        if change is None or change.is_delete() or change.is_sweep_override():
+            continue
+        if isinstance(change.value(), str | QuotedString):
             continue
         group = conf_dir / change.key_or_group
         names = sorted(

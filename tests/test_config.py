@@ -171,6 +171,13 @@ def test_a_path_of_digits_is_no_number(word: str) -> None:
     assert compose("check", "data_dir=./2024")["data_dir"] == "./2024"
 
 
+@pytest.mark.parametrize("word", ["data_dir=[a,b]", "data_dir={a:1}"])
+def test_a_path_is_no_list(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"data_dir=.* is read as a list: give one path"):
+        compose("check", word)
+    assert compose("check", "data_dir='a[1],b'")["data_dir"] == "a[1],b"
+
+
 def test_missing_value_is_named() -> None:
     with pytest.raises(ConfigError, match=r"raw_dir=\.\.\., source=\.\.\."):
         compose("prepare")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from brainmtl.config import CONF_DIR, PROJECT_ROOT
-from brainmtl.suggestions import null_groups, suggest
+from brainmtl.suggestions import suggest, unnamed_groups
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,18 @@ def test_the_command_ends_with_what_was_meant() -> None:
 
 @pytest.mark.parametrize(
     ("word", "choices"),
-    [("sweep=null", "lambda, optuna"), ("balance=null", "dwa, fixed, pcgrad, uncertainty")],
+    [
+        ("sweep=null", "lambda, optuna"),
+        ("balance=null", "dwa, fixed, pcgrad, uncertainty"),
+        ("balance=3", "dwa, fixed, pcgrad, uncertainty"),
+        ("balance=true", "dwa, fixed, pcgrad, uncertainty"),
+        ("balance=[fixed]", "dwa, fixed, pcgrad, uncertainty"),
+    ],
 )
-def test_a_group_cannot_be_null(word: str, choices: str) -> None:
+def test_a_group_takes_a_name(word: str, choices: str) -> None:
     group = word.partition("=")[0]
-    (line,) = null_groups(CONF_DIR, ["-m", word, "init_from=null", "~sweep", "seed=1,2"])
+    others = ["init_from=null", "~sweep", "seed=1,2", "balance=fixed,dwa", "model='unet_2m'"]
+    (line,) = unnamed_groups(CONF_DIR, ["-m", word, *others])
     assert line == f"{word}: {group} takes one of {choices}; leave it out for the default"
     command = [sys.executable, str(PROJECT_ROOT / "train.py"), word]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
