@@ -109,7 +109,9 @@ def test_the_report_has_a_line_per_site_and_says_which_are_new() -> None:
     _, block = sites(result["brats"])
     assert [row[:2] for row in block["rows"]] == [["A", "yes"], ["B", "no"]]
     dice = result["brats"]["sites"]["B"]["segmentation"]["per_patient"]["dice"]
-    assert block["rows"][1][4].startswith(f"{dice:.3f} (")
+    assert block["rows"][1][3].startswith(f"{dice:.3f} (")
+    hits, positive = result["brats"]["sites"]["B"]["classification"]["counts"]["sensitivity"]
+    assert block["rows"][1][6] == f"{hits / positive:.3f}, {hits}/{positive}"
     counted = {"brats": {"name": "brats", "synthetic": False, "groups": 20, "unit": "patients"}}
     run = {"training_sources": ["brats"], "folds": None, "synthetic_training": False}
     run |= {"pretrained": None, "trainings": 1}
@@ -163,7 +165,10 @@ def test_from_a_checkpoint_to_the_sites_of_its_test(
         ("old", 1),
         (None, None),
     }
-    assert "By institution" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "By institution" in report
+    (alone,) = [line for line in report.splitlines() if line.startswith("| old | yes | 1 |")]
+    assert "interval" not in alone  # one patient has none, which n says
     elsewhere = evaluate(
         ckpt, shutil.copytree(two_sites, tmp_path / "copy"), tmp_path / "copied", **options
     )

@@ -58,7 +58,8 @@ class RandomSkull:
         sources: patterns of source names (``fnmatch``); images of all others stay as they are.
         dura, bone, scalp: ranges of the layers' thickness, in pixels of 256 (about 0.7 mm each).
         bone_signal, marrow_signal, fat_signal: ranges of their brightness, see
-            :class:`SkullParameters`.
+            :class:`SkullParameters`. Without fat suppression a scalp is up to four times as bright as
+            the brain, which takes most of the range of the z-score and leaves tissue and tumour faint.
 
     Raises:
         ConfigError: a chance outside 0..1, or a range that is negative or not ascending.
@@ -73,7 +74,7 @@ class RandomSkull:
         scalp: Range = (4.0, 12.0),
         bone_signal: Range = (-0.15, 0.15),
         marrow_signal: Range = (0.0, 0.6),
-        fat_signal: Range = (0.3, 1.6),
+        fat_signal: Range = (0.3, 4.0),
     ) -> None:
         check_chance("skull.prob", prob)
         layers = {"dura": dura, "bone": bone, "scalp": scalp}
