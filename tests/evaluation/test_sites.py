@@ -117,6 +117,10 @@ def test_the_report_has_a_line_per_site_and_says_which_are_new() -> None:
     run |= {"pretrained": None, "trainings": 1}
     said = " ".join(limits(result, run, counted))
     assert "brats: no patient of B was trained on" in said
+    assert "brats: other cases of the very collections" in said  # those of A
+    result = scored(rows, cases, set())
+    said = " ".join(limits(result, run, counted))
+    assert "brats: no patient of A, B was trained on" in said
     assert "other cases of the very collections" not in said
 
 

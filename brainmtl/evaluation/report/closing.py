@@ -57,7 +57,12 @@ def limits(
             "say how the model carries over to another institution; who annotated and prepared the images "
             "is the same as in training."
         )
-    known = [counted[s]["name"] for s in result if s in run["training_sources"] and s not in apart]
+    known = [
+        counted[source]["name"]
+        for source, values in result.items()
+        if source in run["training_sources"]
+        and len(apart.get(source, ())) < max(len(values.get("sites") or ()), 1)
+    ]
     if known:
         found.append(
             f"{', '.join(known)}: other cases of the very collections of training. Nothing here says how "
