@@ -6,7 +6,7 @@ import functools
 import io
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,9 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
         return plain(hydra.compose(config_name, list(overrides)))
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def plain(cfg: DictConfig, several: Sequence[str] = ()) -> dict[str, Any]:
     """Resolved plain containers; a value left at ``???``, one that is empty, or a path that Hydra has read as
-    a number or a list is an error that names it."""
+    a number, or as a list but for the options that take ``several``, is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
@@ -105,7 +105,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
             raise ConfigError(
                 f"{key}={value} is read as a number: write ./ before a name of digits"
             )
-        if key.endswith(PATHS) and isinstance(value, list | dict):
+        if key.endswith(PATHS) and key not in several and isinstance(value, list | dict):
             raise ConfigError(
                 f"{key}={value} is read as a list: give one path, in quotes where its name has brackets or "
                 f"commas ('{key}=\"a[1].png\"')"

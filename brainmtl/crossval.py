@@ -15,7 +15,7 @@ def main(cfg: DictConfig) -> None:
     from brainmtl.evaluation.crossval.run import cross_validate
     from brainmtl.evaluation.table import print_table, stage_rows, stage_table
 
-    options = plain(cfg)
+    options = plain(cfg, several=("dir",))
     folders = options.pop("dir")
     folders = folders if isinstance(folders, list) else [folders]
     if len(folders) > 1:

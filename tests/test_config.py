@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from support import compose
 
-from brainmtl.config import CONF_DIR
+from brainmtl.config import CONF_DIR, plain
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.training.precision import resolve_precision
@@ -176,6 +177,15 @@ def test_a_path_is_no_list(word: str) -> None:
     with pytest.raises(ConfigError, match=r"data_dir=.* is read as a list: give one path"):
         compose("check", word)
     assert compose("check", "data_dir='a[1],b'")["data_dir"] == "a[1],b"
+
+
+def test_only_what_takes_several_paths_takes_a_list() -> None:
+    with pytest.raises(ConfigError, match="dir=.* is read as a list"):
+        compose("runs", "dir=[a,b]")
+    several = OmegaConf.create({"dir": ["a", "b"], "data_dir": "c"})
+    assert plain(several, several=("dir",)) == {"dir": ["a", "b"], "data_dir": "c"}
+    with pytest.raises(ConfigError, match="data_dir=.* is read as a list"):
+        plain(OmegaConf.create({"dir": "a", "data_dir": ["b"]}), several=("dir",))
 
 
 def test_missing_value_is_named() -> None:

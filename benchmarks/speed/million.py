@@ -78,6 +78,7 @@ def _row(
         number % 5,
         files[kind],
         case,
+        "",
         case,
         "image" if picture else "volume",
         place or 0,
