@@ -180,11 +180,11 @@ def test_a_path_is_no_list(word: str) -> None:
 
 
 def test_only_what_takes_several_paths_takes_a_list() -> None:
-    with pytest.raises(ConfigError, match="dir=.* is read as a list"):
+    with pytest.raises(ConfigError, match=r"dir=.* is read as a list"):
         compose("runs", "dir=[a,b]")
     several = OmegaConf.create({"dir": ["a", "b"], "data_dir": "c"})
     assert plain(several, several=("dir",)) == {"dir": ["a", "b"], "data_dir": "c"}
-    with pytest.raises(ConfigError, match="data_dir=.* is read as a list"):
+    with pytest.raises(ConfigError, match=r"data_dir=.* is read as a list"):
         plain(OmegaConf.create({"dir": "a", "data_dir": ["b"]}), several=("dir",))
 
 
