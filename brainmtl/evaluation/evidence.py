@@ -55,7 +55,7 @@ class Evidence:
             self.rows, self.cases, cls_threshold, seg_threshold, min_false_positive_pixels
         )
         add_intervals(self.result, self.rows, self.cases, resamples, seed)
-        add_sites(self.result, self.rows, self.cases, cls_threshold, seg_threshold, resamples, seed)
+        add_sites(self.result, self.rows, self.cases, resamples, seed)
 
 
 def check_free(out_dir: Path) -> None:

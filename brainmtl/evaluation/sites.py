@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Lines = list[dict[str, Any]]
 
-CLASSIFICATION = ("n", "threshold", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
+CLASSIFICATION = ("n", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 PER_PATIENT = ("n", "dice", "dice_sd")
 
 
@@ -32,20 +32,14 @@ def mark_sites(rows: Lines, trained: set[tuple[str, str]] | None) -> None:
 
 
 def add_sites(
-    result: Mapping[str, dict[str, Any]],
-    rows: Lines,
-    cases: Lines,
-    cls_threshold: float | None,
-    seg_threshold: float,
-    resamples: int,
-    seed: int,
+    result: Mapping[str, dict[str, Any]], rows: Lines, cases: Lines, resamples: int, seed: int
 ) -> None:
     """Fill ``result[source]["sites"]``: site -> its main figures; None where no row names a site.
 
     Each entry has the form of the source's own, cut to what is read per site: ``n_images``,
     ``n_groups``, ``trained_on`` (whether its model saw patients of the site in training; None where
     folds differ, or nothing tells), ``classification``, ``segmentation`` and ``intervals``. Rows
-    without a site are in none. Arguments as of ``Evidence.score``.
+    without a site are in none. Thresholds are those of the source. Arguments as of ``add_intervals``.
     """
     for source, values in result.items():
         by_site = _by_site([row for row in rows if row["source"] == source])
@@ -53,8 +47,6 @@ def add_sites(
             site: _entry(
                 own,
                 [case for case in cases if case["source"] == source and case.get("site") == site],
-                cls_threshold,
-                seg_threshold,
                 resamples,
                 seed,
             )
@@ -83,15 +75,8 @@ def _by_site(rows: Lines) -> dict[str, Lines]:
     return dict(sorted(found.items()))
 
 
-def _entry(
-    rows: Lines,
-    cases: Lines,
-    cls_threshold: float | None,
-    seg_threshold: float,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    values = source_metrics(rows, cases, cls_threshold, seg_threshold)
+def _entry(rows: Lines, cases: Lines, resamples: int, seed: int) -> dict[str, Any]:
+    values = source_metrics(rows, cases)
     called, masks = values["classification"], values["segmentation"]
     return {
         "n_images": len(rows),

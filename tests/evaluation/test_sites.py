@@ -137,7 +137,6 @@ def two_sites(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.loc[frame["case_id"] == "A_1", "split"] = "train"
     frame["group"] = frame["group"].astype(str)
     frame.loc[frame["case_id"] == "A_1", "group"] = "A0"
-    write_manifest(folder, frame)
     for row in frame[frame["case_id"] == "A_1"].itertuples():
         (folder / "phantom_brats" / "train").mkdir(exist_ok=True)
         target = folder / "phantom_brats" / "train" / f"{row.image_id}.npz"

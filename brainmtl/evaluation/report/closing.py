@@ -61,7 +61,7 @@ def limits(
         counted[source]["name"]
         for source, values in result.items()
         if source in run["training_sources"]
-        and len(apart.get(source, ())) < max(len(values.get("sites") or ()), 1)
+        and apart.get(source) != list(values.get("sites") or ())  # some were trained on
     ]
     if known:
         found.append(

@@ -70,13 +70,10 @@ def main_intervals(
     if labelled:
         labels, groups = numbers(labelled, "cls"), group_numbers(labelled)
         _rates(found, "classification", labels, numbers(labelled, "call"), groups)
-        ranking = weighted.Ranking(
-            labels, numbers(labelled, "calibrated"), groups, int(groups.max()) + 1
-        )
-        found.statistic("classification.roc_auc", ranking.roc_auc, int(groups.max()) + 1)
+        _ranking(found, "classification", labels, numbers(labelled, "calibrated"), groups)
     if cases:
-        means = group_means(numbers(cases, "dice"), group_numbers(cases))
-        found.statistic("segmentation.per_patient.dice", weighted.mean(means), len(means))
+        key = "segmentation.per_patient.dice"
+        found.mean_of_groups(key, numbers(cases, "dice"), group_numbers(cases))
     return found.entries
 
 
@@ -111,6 +108,11 @@ class _Intervals:
         """Mean of the defined ``values`` (N,), clustered."""
         defined = ~np.isnan(values)
         self.ratio(key, values[defined], np.ones(int(defined.sum())), groups[defined])
+
+    def mean_of_groups(self, key: str, values: np.ndarray, groups: np.ndarray) -> None:
+        """Mean over groups of the mean of their defined ``values`` (N,)."""
+        means = group_means(values, groups)
+        self.statistic(key, weighted.mean(means), len(means))
 
 
 def _factorise(groups: np.ndarray) -> tuple[np.ndarray, int]:
@@ -198,8 +200,7 @@ def _probabilities(
 ) -> weighted.Ranking:
     """ROC-AUC, Brier score and calibration error, the latter with the bins of the estimate."""
     n = int(groups.max()) + 1
-    ranking = weighted.Ranking(labels, scores, groups, n)
-    found.statistic(f"{prefix}.roc_auc", ranking.roc_auc, n)
+    ranking = _ranking(found, prefix, labels, scores, groups)
     found.mean(f"{prefix}.brier", (scores - labels) ** 2, groups)
     lows = np.array([part["low"] for part in values["reliability"]])
     bins = np.searchsorted(lows, scores, side="right") - 1
@@ -208,6 +209,16 @@ def _probabilities(
         weighted.group_sums(excess, groups, n), np.bincount(groups, minlength=n)
     )
     found.statistic(f"{prefix}.ece", statistic, n, method="basic")
+    return ranking
+
+
+def _ranking(
+    found: _Intervals, prefix: str, labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
+) -> weighted.Ranking:
+    """ROC-AUC; returns the ranking that further figures are read from."""
+    n = int(groups.max()) + 1
+    ranking = weighted.Ranking(labels, scores, groups, n)
+    found.statistic(f"{prefix}.roc_auc", ranking.roc_auc, n)
     return ranking
 
 
@@ -237,8 +248,7 @@ def _patients(found: _Intervals, cases: Lines, values: Mapping[str, Any]) -> Non
     columns["absolute_volume_error_ml"] = np.abs(columns["volume_error_ml"])
     for name, column in columns.items():
         if values[name] is not None:  # distances in millimetres and pixels have no common mean
-            means = group_means(column, groups)
-            found.statistic(f"{prefix}.{name}", weighted.mean(means), len(means))
+            found.mean_of_groups(f"{prefix}.{name}", column, groups)
     if values["bland_altman"]:
         errors = group_means(columns["volume_error_ml"], groups)
         for name, multiple in LIMITS.items():
