@@ -17,7 +17,6 @@ from brainmtl.data.preparation.grouping import join_groups
 from brainmtl.data.preparation.integrity import check_folder
 from brainmtl.data.preparation.process import ProcessReport, process_dataset
 from brainmtl.data.preparation.splits import assign_folds
-from brainmtl.data.selection import assign_splits
 from brainmtl.data.sources import make_source
 from brainmtl.errors import ConfigError, DataError
 
@@ -207,66 +206,6 @@ def test_folds_pinned_elsewhere_must_exist_here() -> None:
     assert assign_folds(groups, labels, 3, pinned={"a": 2, "x": 0})["a"] == 2
     with pytest.raises(ConfigError, match=r"the same split\.folds"):
         assign_folds(groups, labels, 2, pinned={"a": 2})
-
-
-def test_named_groups_go_to_train(tmp_path: Path) -> None:
-    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA"]):
-        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
-    patterns = ("*TCIA10*", "*TCIA13*")
-    run("brats", tmp_path / "raw", tmp_path / "out", mode="all_test", train_groups=patterns)
-    splits = read_manifest(tmp_path / "out").groupby("group", observed=True)["split"].first()
-    assert splits.astype(str).to_dict() == {
-        "TCIA10_0_1": "train",
-        "TCIA13_1_1": "train",
-        "CBICA_2_1": "test",
-        "CBICA_3_1": "test",
-        "CBICA_4_1": "test",
-    }
-    with pytest.raises(ConfigError, match="matches none"):
-        run("brats", tmp_path / "raw", tmp_path / "out", train_groups=("*TCIA99*",))
-
-
-def test_named_groups_train_in_every_fold(tmp_path: Path) -> None:
-    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA", "CBICA"]):
-        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
-    options = {"folds": 3, "mode": "all_test", "train_groups": ("*TCIA10*", "*TCIA13*")}
-    run("brats", tmp_path / "raw", tmp_path / "out", **options)
-    frame = read_manifest(tmp_path / "out")
-    named = frame["group"].astype(str).str.contains("TCIA").to_numpy()
-    assert set(frame.loc[named, "fold"]) == {-1}
-    assert set(frame.loc[~named, "fold"]) == {0, 1, 2}
-    for fold in range(3):
-        splits = assign_splits(frame, fold)
-        assert set(splits[named]) == {"train"}
-        assert set(splits[~named]) == {"train", "val", "test"}
-    assert check_folder(tmp_path / "out", workers=1, progress=False) == []
-
-
-def test_a_site_that_no_fold_uses(tmp_path: Path) -> None:
-    for k, site in enumerate(["TCIA10", "TCIA13", "CBICA", "CBICA", "CBICA", "2013"]):
-        save_brain(tmp_path / "raw", f"Brats18_{site}_{k}_1", k)
-    options = {"folds": 3, "train_groups": ("TCIA10",), "test_groups": ("TCIA13", "2013")}
-    run("brats", tmp_path / "raw", tmp_path / "out", **options)
-    frame = read_manifest(tmp_path / "out")
-    assert frame.groupby("group", observed=True)["site"].first().to_dict() == {
-        "TCIA10_0_1": "TCIA10",
-        "TCIA13_1_1": "TCIA13",
-        "CBICA_2_1": "CBICA",
-        "CBICA_3_1": "CBICA",
-        "CBICA_4_1": "CBICA",
-        "2013_5_1": "2013",
-    }
-    site = frame["site"].astype(str).to_numpy()
-    apart = np.isin(site, ["TCIA13", "2013"])
-    assert set(frame.loc[apart, "split"]) == {"test"} and set(frame.loc[apart, "fold"]) == {-1}
-    for fold in range(3):
-        splits = assign_splits(frame, fold)
-        assert set(splits[apart]) == {""} and set(splits[site == "TCIA10"]) == {"train"}
-        assert set(splits[site == "CBICA"]) == {"train", "val", "test"}
-    # The stored ledgers need not know the sites: a folder of before gets them by the same command.
-    again = run("brats", tmp_path / "raw", tmp_path / "out", **options)
-    assert again.reused == 6
-    pd.testing.assert_frame_equal(read_manifest(tmp_path / "out"), frame)
 
 
 def test_copies_of_pictures_in_two_folds_are_left_out(tmp_path: Path) -> None:
