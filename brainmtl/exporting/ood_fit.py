@@ -1,17 +1,21 @@
-"""Fitting the check for unlike images: features of training and validation samples through the network."""
+"""Fitting the check for unlike images: features of training and validation samples through the network,
+as they are and in an altered copy each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainmtl.config import CONF_DIR
 from brainmtl.exporting.training_rows import training_rows
 from brainmtl.inference.ood import Features, OodDetector
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from brainmtl.inference.network import Network
     from brainmtl.inference.runtimes.base import Runtime
     from brainmtl.models.multitask import MultiTaskModel
@@ -48,25 +52,46 @@ def fit_detector(
     if not trained_here(manifest, meta):
         print(f"note: {data_dir} is not as it was in training; the OOD check is fitted on it")
     runner = Network(model, device, "32", runtime)
-    features = {}
-    for split, chosen in rows.items():
-        paths = list(chosen["path"])
-        features[split] = Features(
-            np.concatenate(list(_pooled(runner, data_dir, paths, batch_size, progress))),
-            chosen["source"].astype(str).to_numpy(),
-            chosen["group"].astype(str).to_numpy(),
-        )
+    features = {
+        split: _features(runner, data_dir, chosen, batch_size, progress)
+        for split, chosen in rows.items()
+    }
     return OodDetector.fit(features["train"], features["val"])
 
 
-def _pooled(
-    runner: Network, data_dir: Path, paths: list[str], batch_size: int, progress: bool
-) -> Iterator[np.ndarray]:
+def _features(
+    runner: Network, data_dir: Path, rows: pd.DataFrame, batch_size: int, progress: bool
+) -> Features:
+    """Those of the samples, and after them those of their copies."""
     from rich.progress import track
 
     from brainmtl.data.samples import read_sample
 
-    starts = range(0, len(paths), batch_size)
+    alter = _alteration()
+    starts = range(0, len(rows), batch_size)
+    pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for start in track(starts, description="features for the OOD check", disable=not progress):
-        batch = [read_sample(data_dir / path).image for path in paths[start : start + batch_size]]
-        yield runner.encode(np.stack(batch)).pooled
+        images = [read_sample(data_dir / p).image for p in rows["path"][start : start + batch_size]]
+        copies = [alter(image, start + k) for k, image in enumerate(images)]
+        for found, batch in zip(pooled, (images, copies), strict=True):
+            found.append(runner.encode(np.stack(batch)).pooled)
+    sources, groups = (np.tile(rows[name].astype(str), 2) for name in ("source", "group"))
+    values = np.concatenate([*pooled[0], *pooled[1]])
+    return Features(values, sources, groups, np.arange(len(values)) >= len(rows))
+
+
+def _alteration() -> Callable[[np.ndarray, int], np.ndarray]:
+    """A prepared image (C, H, W) and a seed -> its altered copy: conf/augmentation/strong.yaml without the
+    skulls, whatever the model was trained with; heads of elsewhere differ by as much."""
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    options = OmegaConf.load(CONF_DIR / "augmentation" / "strong.yaml")
+    augmentation = instantiate(options, skull=None)
+
+    def alter(image: np.ndarray, seed: int) -> np.ndarray:
+        sample = {"image": torch.from_numpy(image), "mask": None, "source": ""}
+        return augmentation.set_random_state(seed)(sample)["image"].numpy()
+
+    return alter

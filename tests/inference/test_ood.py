@@ -9,6 +9,7 @@ import pytest
 import quick_model
 import torch
 from not_mri import pictures
+from PIL import Image
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
@@ -35,12 +36,18 @@ def features(n: int, f: int, seed: int = 0) -> np.ndarray:
 
 
 def labelled(
-    values: np.ndarray, sources: list[str] | None = None, groups: int | None = None
+    values: np.ndarray,
+    sources: list[str] | None = None,
+    groups: int | None = None,
+    copies: np.ndarray | None = None,
 ) -> Features:
-    """Features of one source, every image a group of its own, unless said otherwise."""
+    """Features of one source, every image a group of its own, unless said otherwise; and of copies."""
     names = np.array(sources or ["a"] * len(values))
-    group = np.arange(len(values)) % (groups or len(values))
-    return Features(values, names, group.astype(str))
+    group = (np.arange(len(values)) % (groups or len(values))).astype(str)
+    if copies is None:
+        return Features(values, names, group, np.zeros(len(values), dtype=bool))
+    altered = np.arange(2 * len(values)) >= len(values)
+    return Features(np.concatenate([values, copies]), np.tile(names, 2), np.tile(group, 2), altered)
 
 
 def expected_covariance(training: np.ndarray) -> np.ndarray:
@@ -105,6 +112,46 @@ def test_few_patients_of_validation_move_the_limit_out() -> None:
     assert few.threshold > many.threshold
     assert np.mean(few.score(new) > few.threshold) < np.mean(many.score(new) > many.threshold)
     np.testing.assert_array_equal(few.score(new), many.score(new))
+
+
+def test_altered_copies_widen_what_counts_as_alike() -> None:
+    """The limit holds 98 % of the images and 90 % of the copies, and the copies take part in the spread."""
+    training, validation = features(300, 6), features(200, 6, seed=1)
+    plain = OodDetector.fit(labelled(training), labelled(validation))
+    wide = OodDetector.fit(*(with_copies(values) for values in (training, validation)))
+    scores = wide.score(with_copies(validation).values)
+    assert np.mean(scores[200:] > wide.threshold) == pytest.approx(0.1, abs=0.006)
+    assert np.mean(scores[:200] > wide.threshold) <= 0.02
+    moved = with_copies(features(100, 6, seed=2)).values[100:]
+    assert np.mean(plain.score(moved) > plain.threshold) > 0.5
+    assert np.mean(wide.score(moved) > wide.threshold) < 0.2
+    across = features(100, 6, seed=3) + np.array([0, 0, 0, 12.0, 0, 0])
+    assert np.mean(wide.score(across) > wide.threshold) > 0.9, "no copy went there"
+
+
+def with_copies(values: np.ndarray) -> Features:
+    """Images and their copies, which differ along the first feature: sharpness, say."""
+    further = 12 * np.random.default_rng(len(values)).random((len(values), 1)) ** 3
+    return labelled(values, copies=values + further * np.array([1.0, 0, 0, 0, 0, 0]))
+
+
+def test_copies_that_lie_nearer_leave_the_limit_to_the_images() -> None:
+    training, validation = features(300, 6), features(200, 6, seed=1)
+    middle = training.mean(axis=0)
+    near = [
+        labelled(values, copies=middle + 0.1 * (values - middle))
+        for values in (training, validation)
+    ]
+    found = OodDetector.fit(*near)
+    assert np.mean(found.score(validation) > found.threshold) == pytest.approx(0.02, abs=0.005)
+
+
+def test_copies_count_as_no_images_of_their_own() -> None:
+    few, enough = features(9, 4), labelled(features(30, 4))
+    with pytest.raises(DataError, match="source a has 9 training images"):
+        OodDetector.fit(labelled(few, copies=few), enough)
+    with pytest.raises(DataError, match="9 validation images"):
+        OodDetector.fit(enough, labelled(few, copies=few))
 
 
 def test_dead_channels_do_not_matter() -> None:
@@ -211,3 +258,22 @@ def test_hardly_any_image_of_the_test_split_is_refused(
     ]
     refused = np.concatenate(scores) > detector.threshold
     assert refused.mean() <= 0.05, f"{refused.sum()} of {len(refused)}"
+
+
+@pytest.mark.parametrize("size", [(200, 160), (140, 112), (100, 80)])
+def test_blurred_and_stretched_pictures_are_answered(
+    predictor: MultiTaskPredictor, phantom_dir: Path, size: tuple[int, int]
+) -> None:
+    """As sets of pictures are often saved. Fitted on the images as they are alone, it refuses one of 10."""
+    rows = quick_model.rows_of(phantom_dir, "test", "phantom_kaggle")
+    planes = [read_sample(phantom_dir / path).image[0] for path in rows["path"]]
+    bilinear = Image.Resampling.BILINEAR
+    resized = [Image.fromarray(_grey(plane)).resize(size, bilinear) for plane in planes]
+    results = predictor.predict_batch(resized)
+    assert len(results) >= 10
+    assert not [r.reason for r in results if r.reason_code == "out_of_distribution"]
+
+
+def _grey(plane: np.ndarray) -> np.ndarray:
+    low, high = plane.min(), np.quantile(plane, 0.995)
+    return (np.clip((plane - low) / (high - low), 0, 1) * 255).astype(np.uint8)
