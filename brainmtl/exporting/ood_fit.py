@@ -1,9 +1,9 @@
 """Fitting the check for unlike images: features of training and validation samples through the network,
-as they are and in an altered copy each."""
+as they are and in altered copies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ from brainmtl.inference.ood import Features, OodDetector
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainmtl.data.augmentation.compose import Augmentation
     from brainmtl.inference.network import Network
     from brainmtl.inference.runtimes.base import Runtime
     from brainmtl.models.multitask import MultiTaskModel
 
 OOD_SAMPLES = 500  # of training and of validation, drawn evenly over the sources
+COPIES = 3  # of each: with one, another draw moves the limit as far as 20 patients more would
 
 
 def fit_detector(
@@ -65,33 +67,39 @@ def _features(
     """Those of the samples, and after them those of their copies."""
     from rich.progress import track
 
+    from brainmtl.data.loading.datasets import sample_seed
     from brainmtl.data.samples import read_sample
 
-    alter = _alteration()
+    augmentation = _alteration()
     starts = range(0, len(rows), batch_size)
-    pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    versions: list[list[np.ndarray]] = [[] for _ in range(1 + COPIES)]
     for start in track(starts, description="features for the OOD check", disable=not progress):
         images = [read_sample(data_dir / p).image for p in rows["path"][start : start + batch_size]]
-        copies = [alter(image, start + k) for k, image in enumerate(images)]
-        for found, batch in zip(pooled, (images, copies), strict=True):
-            found.append(runner.encode(np.stack(batch)).pooled)
-    sources, groups = (np.tile(rows[name].astype(str), 2) for name in ("source", "group"))
-    values = np.concatenate([*pooled[0], *pooled[1]])
+        for version, pooled in enumerate(versions):
+            seeds = [sample_seed(0, version, start + k) for k in range(len(images))]
+            seen = _altered(augmentation, images, seeds) if version else images
+            pooled.append(runner.encode(np.stack(seen)).pooled)
+    sources, groups = (np.tile(rows[key].astype(str), len(versions)) for key in ("source", "group"))
+    values = np.concatenate([one for pooled in versions for one in pooled])
     return Features(values, sources, groups, np.arange(len(values)) >= len(rows))
 
 
-def _alteration() -> Callable[[np.ndarray, int], np.ndarray]:
-    """A prepared image (C, H, W) and a seed -> its altered copy: conf/augmentation/strong.yaml without the
-    skulls, whatever the model was trained with; heads of elsewhere differ by as much."""
-    import torch
+def _alteration() -> Augmentation:
+    """conf/augmentation/strong.yaml without the skulls, whatever the model was trained with: heads of
+    elsewhere differ by as much."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    options = OmegaConf.load(CONF_DIR / "augmentation" / "strong.yaml")
-    augmentation = instantiate(options, skull=None)
+    return instantiate(OmegaConf.load(CONF_DIR / "augmentation" / "strong.yaml"), skull=None)
 
-    def alter(image: np.ndarray, seed: int) -> np.ndarray:
-        sample = {"image": torch.from_numpy(image), "mask": None, "source": ""}
-        return augmentation.set_random_state(seed)(sample)["image"].numpy()
 
-    return alter
+def _altered(
+    augmentation: Augmentation, images: Sequence[np.ndarray], seeds: Sequence[int]
+) -> list[np.ndarray]:
+    import torch
+
+    samples = [{"image": torch.from_numpy(image), "mask": None, "source": ""} for image in images]
+    return [
+        augmentation.set_random_state(seed)(sample)["image"].numpy()
+        for seed, sample in zip(seeds, samples, strict=True)
+    ]

@@ -115,12 +115,12 @@ def test_few_patients_of_validation_move_the_limit_out() -> None:
 
 
 def test_altered_copies_widen_what_counts_as_alike() -> None:
-    """The limit holds 98 % of the images and 90 % of the copies, and the copies take part in the spread."""
+    """The limit holds 98 % of the images and 95 % of the copies, and the copies take part in the spread."""
     training, validation = features(300, 6), features(200, 6, seed=1)
     plain = OodDetector.fit(labelled(training), labelled(validation))
     wide = OodDetector.fit(*(with_copies(values) for values in (training, validation)))
     scores = wide.score(with_copies(validation).values)
-    assert np.mean(scores[200:] > wide.threshold) == pytest.approx(0.1, abs=0.006)
+    assert np.mean(scores[200:] > wide.threshold) == pytest.approx(0.05, abs=0.006)
     assert np.mean(scores[:200] > wide.threshold) <= 0.02
     moved = with_copies(features(100, 6, seed=2)).values[100:]
     assert np.mean(plain.score(moved) > plain.threshold) > 0.5
