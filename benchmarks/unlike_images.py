@@ -25,7 +25,7 @@ from brainmtl.data.image_io import read_image
 from brainmtl.data.manifest import load_manifest
 from brainmtl.data.preprocessing.preprocess import preprocess_slice
 from brainmtl.data.samples import read_sample
-from brainmtl.data.selection import select_rows
+from brainmtl.data.selection import present_sources, select_rows
 from brainmtl.errors import DataError
 from brainmtl.evaluation.selection import load_checkpoint
 from brainmtl.exporting.ood_fit import fit_detector
@@ -110,6 +110,10 @@ def asked(options: argparse.Namespace, meta: dict[str, Any]) -> dict[str, list[n
     if options.unseen:
         splits = ["train", "val", "test"]
         indices = select_rows(manifest.frame, [options.unseen], splits, None, SAMPLES)
+        if not len(indices):
+            raise DataError(
+                f"--unseen {options.unseen}: {options.data_dir} holds {present_sources(manifest.frame)}"
+            )
         found[f"{options.unseen} (not trained on)"] = of_samples(
             manifest.frame.iloc[indices], options.data_dir
         )

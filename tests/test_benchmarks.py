@@ -98,6 +98,7 @@ def test_unknown_section_names_the_known_ones() -> None:
         ("screen_networks seconds=soon", "seconds=soon must be a number above 0"),
         ("screen_networks unet_2m", "unet_2m"),
         ("framing brats /nowhere", "/nowhere: no such folder"),
+        ("unlike_images /nowhere.ckpt /nowhere", "/nowhere.ckpt"),
         ("sample_format /nowhere", "/nowhere/manifest.csv is missing"),
         ("run --rows loading --data-dir /nowhere", "/nowhere/manifest.csv is missing"),
     ],

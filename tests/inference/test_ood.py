@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
+from brainmtl.config import PROJECT_ROOT
 from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 from brainmtl.data.samples import read_sample
 from brainmtl.errors import DataError
@@ -277,3 +280,28 @@ def test_blurred_and_stretched_pictures_are_answered(
 def _grey(plane: np.ndarray) -> np.ndarray:
     low, high = plane.min(), np.quantile(plane, 0.995)
     return (np.clip((plane - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def test_the_benchmark_counts_what_is_refused(
+    checkpoint: Path, phantom_dir: Path, raw_dir: Path, tmp_path: Path
+) -> None:
+    """Noise always, pictures of heads hardly ever, whatever was done to them."""
+    for name, picture in pictures().items():
+        if name.startswith("text"):
+            Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    command = (
+        f"-m benchmarks.unlike_images {checkpoint} {phantom_dir} --pictures {raw_dir / 'kaggle'}"
+    )
+    options = ["--strangers", str(tmp_path), "--unseen", "phantom_kaggle"]
+    done = subprocess.run(
+        [sys.executable, *command.split(), *options],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    shares = {line[:32].strip(): float(line[32:38]) for line in lines if line.endswith(")")}
+    assert shares["noise"] == 1 and shares["photographs (crops)"] > 0.8
+    heads = ["phantom_brats", "phantom_kaggle", "phantom_kaggle (not trained on)", "at 224x224"]
+    assert all(shares[name] <= 0.1 for name in [*heads, "at 224x224, JPEG", "at 128x128"])
