@@ -100,9 +100,7 @@ def noise(rng: np.random.Generator) -> list[np.ndarray]:
 def asked(options: argparse.Namespace, meta: dict[str, Any]) -> dict[str, list[np.ndarray]]:
     """Prepared images by name, see the module."""
     manifest = load_manifest(options.data_dir)
-    test = training_rows(
-        options.data_dir, meta, "test", 10**9, option="this benchmark", manifest=manifest
-    )
+    test = training_rows(options.data_dir, meta, "test", option="ood", manifest=manifest)
     found = {}
     for name, rows in test.groupby("source", observed=True):
         chosen = rows.iloc[:: max(1, len(rows) // SAMPLES)]
