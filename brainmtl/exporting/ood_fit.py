@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brainmtl.models.multitask import MultiTaskModel
 
 OOD_SAMPLES = 500  # of training and of validation, drawn evenly over the sources
-COPIES = 3  # of each: with one, another draw moves the limit as far as 20 patients more would
+COPIES = 3  # of each; with one the limit hangs on its draw (docs/evaluation.md)
 
 
 def fit_detector(
