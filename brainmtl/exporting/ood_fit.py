@@ -71,10 +71,11 @@ def _features(
     from brainmtl.data.samples import read_sample
 
     augmentation = _alteration()
-    starts = range(0, len(rows), batch_size)
+    paths = [data_dir / path for path in rows["path"]]
+    starts = range(0, len(paths), batch_size)
     versions: list[list[np.ndarray]] = [[] for _ in range(1 + COPIES)]
     for start in track(starts, description="features for the OOD check", disable=not progress):
-        images = [read_sample(data_dir / p).image for p in rows["path"][start : start + batch_size]]
+        images = [read_sample(path).image for path in paths[start : start + batch_size]]
         for version, pooled in enumerate(versions):
             seeds = [sample_seed(0, version, start + k) for k in range(len(images))]
             seen = _altered(augmentation, images, seeds) if version else images
