@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from brainmtl.suggestions import suggest, unnamed_groups
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
 PATHS = ("dir", "ckpt", "input", "csv", "table", "init_from", "from_run")  # ends of options' names
+NAMES = ("experiment_name",)
+_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?")
 
 # Defaults such as outputs/ and data/processed lie in the project, wherever a command is started;
 # paths that the user types are relative to where they type them, as everywhere.
@@ -62,6 +65,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 )
             if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in any alphabet
                 sys.stdout.reconfigure(errors="backslashreplace")
+            sys.argv[1:] = map(_in_quotes, sys.argv[1:])
             if refused := unnamed_groups(CONF_DIR, sys.argv[1:]):
                 sys.exit("\n".join(f"error: {line}" for line in refused))
             command = hydra.main(
@@ -90,21 +94,27 @@ def compose(config_name: str, *overrides: str) -> dict[str, Any]:
         ConfigError: as :func:`plain`; Hydra's own errors for options that do not exist.
     """
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return plain(hydra.compose(config_name, list(overrides)))
+        return plain(hydra.compose(config_name, [_in_quotes(one) for one in overrides]))
+
+
+def _in_quotes(argument: str) -> str:
+    """``name=2024_01`` as ``name='2024_01'`` where it is a path or a name: Hydra would read 202401."""
+    key, _, value = argument.partition("=")
+    if key.endswith((*PATHS, *NAMES)) and _NUMBER.fullmatch(value):
+        return f"{key}='{value}'"
+    return argument
 
 
 def plain(cfg: DictConfig, several: Sequence[str] = ()) -> dict[str, Any]:
-    """Resolved plain containers; a value left at ``???``, one that is empty, or a path that Hydra has read as
-    a number, or as a list but for the options that take ``several``, is an error that names it."""
+    """Resolved plain containers; a value left at ``???``, one that is empty, or a path that is
+    a number in a file of conf/, or that Hydra has read as a list but for the options that take ``several``, is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
     options = OmegaConf.to_container(cfg, resolve=True)
     for key, value in options.items():
         if key.endswith(PATHS) and isinstance(value, int | float) and not isinstance(value, bool):
-            raise ConfigError(
-                f"{key}={value} is read as a number: write ./ before a name of digits"
-            )
+            raise ConfigError(f"{key}={value} is a number: write a path of digits in quotes")
         if key.endswith(PATHS) and key not in several and isinstance(value, list | dict):
             raise ConfigError(
                 f"{key}={value} is read as a list: give one path, in quotes where its name has brackets or "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from support import compose
 
-from brainmtl.config import CONF_DIR, plain
+from brainmtl.config import CONF_DIR, PROJECT_ROOT, plain
 from brainmtl.errors import ConfigError
 from brainmtl.evaluation.options import EvaluationOptions
 from brainmtl.training.precision import resolve_precision
@@ -165,11 +167,28 @@ def test_an_empty_value_is_no_path_to_the_current_folder() -> None:
         compose("prepare", "source=brats", "raw_dir=")
 
 
-@pytest.mark.parametrize("word", ["data_dir=2024", "data_dir=1e3"])
-def test_a_path_of_digits_is_no_number(word: str) -> None:
-    with pytest.raises(ConfigError, match=r"data_dir=.* is read as a number: write \./"):
-        compose("check", word)
-    assert compose("check", "data_dir=./2024")["data_dir"] == "./2024"
+@pytest.mark.parametrize("name", ["2024", "2024_01", "007", "1e3", "-1", "3.10", "./2024"])
+def test_a_path_of_digits_keeps_its_spelling(name: str) -> None:
+    assert compose("check", f"data_dir={name}")["data_dir"] == name
+
+
+def test_a_path_that_is_a_number_in_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"data_dir=2024 is a number: write .* in quotes"):
+        plain(OmegaConf.create({"data_dir": 2024}))
+
+
+def test_a_command_keeps_the_spelling_of_digits() -> None:
+    command = [
+        sys.executable,
+        "train.py",
+        "experiment_name=2024_01",
+        "data_dir=007",
+        "--cfg",
+        "job",
+    ]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    shown = OmegaConf.create(done.stdout)
+    assert (shown.experiment_name, shown.data_dir) == ("2024_01", "007")
 
 
 @pytest.mark.parametrize("word", ["data_dir=[a,b]", "data_dir={a:1}"])
