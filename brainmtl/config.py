@@ -106,8 +106,8 @@ def _in_quotes(argument: str) -> str:
 
 
 def plain(cfg: DictConfig, several: Sequence[str] = ()) -> dict[str, Any]:
-    """Resolved plain containers; a value left at ``???``, one that is empty, or a path that is
-    a number in a file of conf/, or that Hydra has read as a list but for the options that take ``several``, is an error that names it."""
+    """Resolved plain containers; a value left at ``???``, one that is empty, or a path that is a number or, but
+    for the options that take ``several``, a list is an error that names it."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{', '.join(f'{key}=...' for key in sorted(missing))} must be given")
