@@ -118,7 +118,7 @@ def main() -> None:
         augmentation = instantiate(OmegaConf.load(CONF / f"augmentation/{name}.yaml"))
         run = lambda k, a=augmentation: a.set_random_state(seed=k)(sample)  # noqa: E731
         rows.append((f"augmentation={name}", milliseconds(run, 300)))
-        for transform in augmentation.intensity:
+        for transform in augmentation.intensity.values():
             kind = type(transform)
             rows.append((f"  {kind.__name__}, each time", intensity(transform, kind, planes)))
             library = kind.__mro__[1]

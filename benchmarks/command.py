@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from brainmtl.config import own_words
 from brainmtl.errors import BrainMTLError
-from brainmtl.training.build import own_words
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,7 +23,16 @@ from brainmtl.suggestions import suggest, unnamed_groups
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
-PATHS = ("dir", "ckpt", "input", "csv", "table", "init_from", "from_run")  # ends of options' names
+PATHS = (
+    "dir",
+    "ckpt",
+    "input",
+    "csv",
+    "table",
+    "picture",
+    "init_from",
+    "from_run",
+)  # ends of options' names
 NAMES = ("experiment_name",)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?")
 
@@ -85,6 +96,17 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         return main
 
     return decorate
+
+
+@contextmanager
+def own_words() -> Iterator[None]:
+    """Errors of ours that Hydra's ``instantiate`` has wrapped, without its words around them."""
+    try:
+        yield
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BrainMTLError):
+            raise error.__cause__ from None
+        raise
 
 
 def compose(config_name: str, *overrides: str) -> dict[str, Any]:

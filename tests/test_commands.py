@@ -14,6 +14,7 @@ from brainmtl.config import PROJECT_ROOT
 LIGHT = {  # answer without torch: under 2 s
     "prepare": ["-m", "brainmtl.prepare"],
     "check": ["-m", "brainmtl.check"],
+    "augmented": ["-m", "brainmtl.augmented"],
     "download": ["-m", "brainmtl.download"],
     "model_table": ["-m", "brainmtl.model_table"],
     "walkthrough": ["-m", "brainmtl.walkthrough"],

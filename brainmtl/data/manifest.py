@@ -134,6 +134,14 @@ def display_name(source: str, synthetic: bool) -> str:
     return f"{source.removeprefix(SYNTHETIC_PREFIX)}-like (synthetic)" if synthetic else source
 
 
+def display_names(frame: pd.DataFrame) -> dict[str, str]:
+    """:func:`display_name` of each source of a manifest."""
+    rows = frame.drop_duplicates("source")
+    return {
+        str(r.source): display_name(str(r.source), bool(r.synthetic)) for r in rows.itertuples()
+    }
+
+
 def all_synthetic(sources: Iterable[str]) -> bool:
     """Whether no source of a training is real, by their names."""
     return all(name.startswith(SYNTHETIC_PREFIX) for name in sources)

@@ -115,37 +115,11 @@ def head_mask(image: np.ndarray) -> np.ndarray:
     shows two lobes apart. A picture whose corners are no background is all head here, so that
     nothing counts as outside of it.
     """
-    from scipy.spatial import ConvexHull, QhullError
-
+    from brainmtl.data.preprocessing.hull import convex_hull
     from brainmtl.data.preprocessing.preprocess import BACKGROUND_VALUE
 
     planes = image if image.ndim == 3 else image[None]
-    head = (planes != BACKGROUND_VALUE).any(axis=0)
-    rows = np.flatnonzero(head.any(axis=1))
-    first = head[rows].argmax(axis=1)
-    last = head.shape[1] - 1 - head[rows, ::-1].argmax(axis=1)
-    outline = np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
-    try:
-        faces = ConvexHull(outline).equations
-    except (QhullError, ValueError):  # fewer than three pixels, or all on one line
-        return head
-    return _inside(faces, head.shape)
-
-
-def _inside(faces: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """bool (H, W) of the convex polygon a row + b column + c <= 0 for all ``faces`` (n, 3).
-
-    What a row has of it is one interval, so that the faces need not be asked at each pixel.
-    """
-    down, right, offset = faces.T[:, :, None]
-    limit = 1e-6 - offset - down * np.arange(shape[0])  # b column <= limit, (n, H)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        border = limit / right
-    low = np.where(right < 0, border, -np.inf).max(axis=0)[:, None]
-    high = np.where(right > 0, border, np.inf).min(axis=0)[:, None]
-    beyond = ((right == 0) & (limit < 0)).any(axis=0)[:, None]
-    columns = np.arange(shape[1])
-    return (columns >= low) & (columns <= high) & ~beyond
+    return convex_hull((planes != BACKGROUND_VALUE).any(axis=0))
 
 
 def heat_shares(

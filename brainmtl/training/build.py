@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from brainmtl.config import own_words
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest, source_hashes
 from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
-from brainmtl.errors import BrainMTLError, ConfigError
+from brainmtl.errors import ConfigError
 from brainmtl.models import create_multi_task_model
 from brainmtl.models.multitask import MultiTaskModel
 from brainmtl.training.adversary import SourceAdversary
@@ -118,14 +116,3 @@ def _adversary(
 
 def _augmentation(options: Options) -> Any:
     return instantiate(options["augmentation"]) if options["augmentation"] else None
-
-
-@contextmanager
-def own_words() -> Iterator[None]:
-    """Errors of ours that Hydra has wrapped, without its words around them."""
-    try:
-        yield
-    except InstantiationException as error:
-        if isinstance(error.__cause__, BrainMTLError):
-            raise error.__cause__ from None
-        raise

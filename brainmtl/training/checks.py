@@ -13,12 +13,13 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from brainmtl.config import own_words
 from brainmtl.data.loading.datamodule import MultiTaskDataModule
 from brainmtl.data.manifest import Manifest
 from brainmtl.data.preprocessing.preprocess import PREPROCESSING_VERSION
 from brainmtl.data.samples import first_samples
 from brainmtl.errors import ConfigError, DataError, check_count
-from brainmtl.training.build import make_datamodule, make_module, own_words
+from brainmtl.training.build import make_datamodule, make_module
 from brainmtl.training.continuation.checkpoints import check_fit, read_checkpoint
 from brainmtl.training.runner import Options
 from brainmtl.training.stages import StageConfig

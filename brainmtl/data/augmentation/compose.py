@@ -149,7 +149,8 @@ class Augmentation:
         self.lesion = lesion
         self.skull = skull
         self.geometric = geometric
-        self.intensity = [found for found in (intensity or {}).values() if found is not None]
+        self.intensity = {name: one for name, one in (intensity or {}).items() if one is not None}
+        self.applied: list[str] = []  # names of what the last sample got
         self._rng = np.random.default_rng(0)
 
     def set_random_state(self, seed: int) -> Augmentation:
@@ -157,7 +158,7 @@ class Augmentation:
         self._rng = np.random.default_rng(seed)
         # One stream for all of them, apart from the map's: seeding each would cost a millisecond.
         state = np.random.RandomState(np.random.PCG64(np.random.SeedSequence([seed, 1])))
-        for transform in self.intensity:
+        for transform in self.intensity.values():
             if hasattr(transform, "set_random_state"):
                 transform.set_random_state(state=state)
         return self
@@ -165,18 +166,23 @@ class Augmentation:
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A new sample dict with augmented ``image`` and ``mask``; the given one stays as it is."""
         image, mask = sample["image"], sample["mask"]
-        if self.lesion is not None:
-            image = self.lesion.apply(image, mask, self.lesion.draw(self._rng, mask))
-        if self.skull is not None:
-            rim = self.skull.draw(self._rng, sample["source"])
+        self.applied = []
+        if self.lesion is not None and (contrast := self.lesion.draw(self._rng, mask)):
+            image = self.lesion.apply(image, mask, contrast)
+            self.applied.append("lesion")
+        if self.skull is not None and (rim := self.skull.draw(self._rng, sample["source"])):
             image, mask = self.skull.apply(image, mask, rim)
-        if self.geometric is not None:
-            image, mask = self.geometric.apply(image, mask, self.geometric.draw(self._rng))
+            self.applied += ["skull", "face"] if rim.face else ["skull"]
+        if self.geometric is not None and (moved := self.geometric.draw(self._rng)):
+            image, mask = self.geometric.apply(image, mask, moved)
+            self.applied.append("geometric")
         planes = image.numpy()
         foreground = foreground_of(planes)
         given = changed = planes * foreground
-        for transform in self.intensity:
-            changed = _within(foreground, transform, changed)
+        for name, transform in self.intensity.items():
+            before, changed = changed, _within(foreground, transform, changed)
+            if changed is not before:
+                self.applied.append(name)
         if image is not sample["image"] or changed is not given:
             image = torch.from_numpy(standardize(changed, foreground))
         return {**sample, "image": image, "mask": mask}

@@ -3,8 +3,8 @@
 BraTS is published without skull; photographs and most clinical slices show it. A network that sees
 most of its tumours in stripped brains learns little about heads, and tells the cohorts apart by
 their rim alone. What is drawn is not anatomy but its layers seen from inside: fluid and dura, dark
-bone with a band of marrow, bright fat, with thickness and brightness over a wide range (domain
-randomisation, Tobin et al. 2017; for brain MRI: SynthSeg, Billot et al. 2023).
+bone with a band of marrow, bright fat, and at times a face in front, with thickness and brightness
+over a wide range (domain randomisation, Tobin et al. 2017; for brain MRI: SynthSeg, Billot et al. 2023).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.special import expit
 
+from brainmtl.data.augmentation.face import Face, FaceParameters, draw_face, place_face
 from brainmtl.data.augmentation.resampling import enlarged, foreground_of, resample, uneven
 from brainmtl.data.ranges import Range, check_chance, check_range
 from brainmtl.data.selection import name_list
@@ -32,7 +33,8 @@ CLOSING = 7.0  # pixels: SD of the blur that closes fissures, which the skull do
 @dataclass(frozen=True)
 class SkullParameters:
     """One rim. Thicknesses in pixels of the 256x256 frame; signals in units of the range from the
-    foreground's 1st to its 90th percentile, 0 being the 1st; ``seed`` of what is uneven in it."""
+    foreground's 1st to its 90th percentile, 0 being the 1st; ``seed`` of what is uneven in it; the
+    face in front of it, if any."""
 
     dura: float
     bone: float
@@ -41,6 +43,7 @@ class SkullParameters:
     marrow_signal: float
     fat_signal: float
     seed: int
+    face: FaceParameters | None = None
 
     @property
     def thickness(self) -> float:
@@ -60,6 +63,7 @@ class RandomSkull:
         bone_signal, marrow_signal, fat_signal: ranges of their brightness, see
             :class:`SkullParameters`. Without fat suppression a scalp is up to four times as bright as
             the brain, which takes most of the range of the z-score and leaves tissue and tumour faint.
+        face: chance that a head has one, in front of the brain (at the top of the image).
 
     Raises:
         ConfigError: a chance outside 0..1, or a range that is negative or not ascending.
@@ -75,8 +79,10 @@ class RandomSkull:
         bone_signal: Range = (-0.15, 0.15),
         marrow_signal: Range = (0.0, 0.6),
         fat_signal: Range = (0.3, 4.0),
+        face: float = 0.0,
     ) -> None:
         check_chance("skull.prob", prob)
+        check_chance("skull.face", face)
         layers = {"dura": dura, "bone": bone, "scalp": scalp}
         signals = {
             "bone_signal": bone_signal,
@@ -85,7 +91,7 @@ class RandomSkull:
         }
         for name, span in (layers | signals).items():
             check_range(f"skull.{name}", span, above_zero="pixels" if name in layers else None)
-        self.prob, self.sources = prob, name_list(sources)
+        self.prob, self.face, self.sources = prob, face, name_list(sources)
         self.ranges = [*layers.values(), *signals.values()]
 
     def draw(self, rng: np.random.Generator, source: str) -> SkullParameters | None:
@@ -96,7 +102,11 @@ class RandomSkull:
         if not stripped or rng.random() >= self.prob:
             return None
         drawn = [float(rng.uniform(*span)) for span in self.ranges]
-        return SkullParameters(*drawn, seed=int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        # Of its own stream: with a face or without, all else of a sample stays the same.
+        own = np.random.default_rng(seed)
+        face = draw_face(own) if own.random() < self.face else None
+        return SkullParameters(*drawn, seed=seed, face=face)
 
     def apply(
         self,
@@ -113,14 +123,27 @@ class RandomSkull:
         foreground = foreground_of(planes)
         if parameters is None or not foreground.any():
             return image, mask
-        pad = STEP * math.ceil((parameters.thickness + 2) / STEP)
-        inside = np.pad(foreground > 0, pad)
+        pads = _room(foreground > 0, parameters)
+        inside = np.pad(foreground > 0, pads)
         head, rims = _rims(planes[:, foreground > 0], inside, parameters)
-        wide = np.pad(planes, ((0, 0), (pad, pad), (pad, pad)))
-        canvas = np.where(inside, wide, rims)
-        given = None if mask is None else np.pad(mask.numpy(), pad)
+        canvas = np.where(inside, np.pad(planes, ((0, 0), *pads)), rims)
+        given = None if mask is None else np.pad(mask.numpy(), pads)
         framed, found = resample(canvas, head, given, partial(_to_frame, planes.shape))
         return torch.from_numpy(framed), None if found is None else torch.from_numpy(found)
+
+
+def _room(foreground: np.ndarray, parameters: SkullParameters) -> tuple[tuple[int, int], ...]:
+    """Pixels to add before and after the rows and the columns, in whole :data:`STEP`.
+
+    A face needs more in front; half of that on either side keeps the shape, as a frame does.
+    """
+    pad = STEP * math.ceil((parameters.thickness + 2) / STEP)
+    front = pad
+    if (face := _face(foreground, parameters)) is not None:
+        front = max(front, 2 - face.tip[0])
+    extra = 2 * STEP * math.ceil((front - pad) / (2 * STEP))
+    side = pad + extra // 2
+    return (pad + extra, pad), (side, side)
 
 
 def _rims(
@@ -130,13 +153,24 @@ def _rims(
     generator = torch.Generator().manual_seed(parameters.seed)
     distance = _distance(inside, generator)
     layers = _layers(distance, parameters, generator)
-    both = enlarged(torch.from_numpy(np.stack([distance, layers])), inside.shape)
+    below = parameters.thickness - distance
+    if (face := _face(inside, parameters)) is not None:
+        below = face.depth_below_skin(below > 0, STEP)
+        layers = _with_face(layers, distance, below, parameters, generator)
+    both = enlarged(torch.from_numpy(np.stack([below, layers])), inside.shape)
     # A rim as sharp as its grid would be too smooth to be tissue.
     grain = torch.randn(inside.shape, generator=generator).numpy() * np.float32(0.05)
+    signal = both[1] + grain
+    if face is not None:
+        face.put_orbits(signal, parameters.fat_signal, grain)
     low, high = np.quantile(values[:, :: max(1, values.shape[1] // 4096)], [0.01, 0.9], axis=1)
     span, level = ((high - low)[:, None, None], low[:, None, None])
-    rims = (level + span * (both[1] + grain)).astype(np.float32)
-    return inside | (both[0] < parameters.thickness), rims
+    return inside | (both[0] > 0), (level + span * signal).astype(np.float32)
+
+
+def _face(brain: np.ndarray, parameters: SkullParameters) -> Face | None:
+    found = parameters.face
+    return None if found is None else place_face(found, brain, parameters.scalp / 2)
 
 
 def _distance(inside: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -159,6 +193,22 @@ def _layers(
     ripple = 1 + 0.25 * uneven(distance.shape, 6, generator)
     bright = p.marrow_signal * marrow + (p.fat_signal - p.bone_signal) * fat
     return (p.bone_signal + 0.1 * fluid + bright * ripple).astype(np.float32)
+
+
+def _with_face(
+    layers: np.ndarray,
+    distance: np.ndarray,
+    below: np.ndarray,
+    parameters: SkullParameters,
+    generator: torch.Generator,
+) -> np.ndarray:
+    """The rim's signal with what lies outside of the bone in front: soft tissue, and skin over it."""
+    p, bone_end = parameters, parameters.dura + parameters.bone
+    ripple = 1 + 0.4 * uneven(distance.shape, 12, generator)
+    tissue = expit(distance - bone_end) * expit(below - p.scalp)
+    skin = expit(distance - p.thickness) * expit(p.scalp - below)
+    layers = layers + tissue * (p.face.tissue_signal * ripple - layers)
+    return (layers + skin * (p.fat_signal - layers)).astype(np.float32)
 
 
 def _band(distance: np.ndarray, low: float, high: float) -> np.ndarray:

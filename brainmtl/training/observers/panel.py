@@ -9,7 +9,15 @@ import pytorch_lightning as pl
 import torch
 
 from brainmtl.data.loading.collate import multitask_collate
-from brainmtl.data.manifest import display_name
+from brainmtl.data.manifest import display_names
+from brainmtl.data.pictures import (
+    LABEL_NAMES,
+    PREDICTION,
+    REFERENCE,
+    show_image,
+    show_outline,
+    spread_choice,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +57,10 @@ class ValidationPanel(pl.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         figure = draw_panel(
-            self._batch, *self._found, self.images_per_source, _names(trainer.datamodule)
+            self._batch,
+            *self._found,
+            self.images_per_source,
+            display_names(trainer.datamodule.manifest),
         )
         figures = trainer.stage_dir / "figures"
         figures.mkdir(parents=True, exist_ok=True)
@@ -59,30 +70,12 @@ class ValidationPanel(pl.Callback):
             writer.add_figure("validation", figure, global_step=trainer.global_step)
 
 
-def _names(datamodule: Any) -> dict[str, str]:
-    rows = datamodule.manifest.drop_duplicates("source")
-    return {
-        str(row.source): display_name(str(row.source), bool(row.synthetic))
-        for row in rows.itertuples()
-    }
-
-
 def _choose(datamodule: Any, per_source: int) -> dict[str, Any]:
-    """The same images every epoch, half of them with tumour, spread over the patients.
-
-    Middles of equal shares and not the first and last rows: those are the ends of volumes, where a
-    slice shows little brain and less tumour.
-    """
+    """The same images every epoch."""
     samples = []
     for loader in datamodule.val_dataloader():
-        labels = loader.dataset.labels
-        chosen: list[int] = []
-        for label in (1, 0):
-            rows = np.flatnonzero(labels == label)
-            count = min(len(rows), -(-per_source // 2))
-            middles = (np.arange(count) + 0.5) * len(rows) / max(count, 1)
-            chosen += [int(row) for row in rows[middles.astype(int)]]
-        samples += [loader.dataset[k] for k in chosen[:per_source]]
+        chosen = spread_choice(loader.dataset.labels, per_source)
+        samples += [loader.dataset[k] for k in chosen]
     return multitask_collate(samples)
 
 
@@ -120,17 +113,11 @@ def draw_panel(
 def _draw(
     axis: Axes, batch: dict[str, Any], k: int, seg: np.ndarray | None, probability: float | None
 ) -> None:
-    image = batch["images"][k, 0].numpy()
-    axis.imshow(image, cmap="gray", vmin=-3, vmax=4)
+    show_image(axis, batch["images"][k].numpy())
     if seg is not None:
-        _contour(axis, seg >= 0.5, "darkorange", width=1.4)
+        show_outline(axis, seg >= 0.5, PREDICTION, width=1.4)
     # Above and thinner: seen where both coincide, and under a first epoch's noise.
     if bool(batch["has_masks"][k]):
-        _contour(axis, batch["masks"][k].numpy() == 1, "lime", width=0.8)
-    truth = {1: "tumour", 0: "no tumour", -1: "no label"}[int(batch["cls_labels"][k])]
+        show_outline(axis, batch["masks"][k].numpy() == 1, REFERENCE, width=0.8)
+    truth = LABEL_NAMES[int(batch["cls_labels"][k])]
     axis.set_title(truth if probability is None else f"{truth}, P = {probability:.2f}", fontsize=8)
-
-
-def _contour(axis: Axes, mask: np.ndarray, colour: str, width: float) -> None:
-    if mask.any():
-        axis.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=width)
