@@ -18,7 +18,8 @@ def augmented(options: dict[str, Any]) -> Path:
     """Draw what ``conf/augmented.yaml`` asks for; returns the picture's path.
 
     Raises:
-        ConfigError: no augmentation, a count below 1, or a file name without a format.
+        ConfigError: no augmentation, a count below 1, a file name without a format, or a source
+            that the folder does not hold.
         DataError: the folder holds no training samples of the sources.
     """
     for name in ("images", "copies"):
@@ -38,6 +39,7 @@ def augmented(options: dict[str, Any]) -> Path:
     from brainmtl.data.augmentation.picture import choose_samples, draw_copies
     from brainmtl.data.loading.datasets import MultiSourceDataset
     from brainmtl.data.manifest import display_names, read_manifest
+    from brainmtl.data.selection import known_sources
     from brainmtl.files import atomic_path
 
     with own_words():
@@ -46,8 +48,7 @@ def augmented(options: dict[str, Any]) -> Path:
     dataset = MultiSourceDataset(
         options["data_dir"],
         "train",
-        options["seg_sources"],
-        options["cls_sources"],
+        *known_sources(manifest, options),
         fold=options["fold"],
         seed=options["seed"],
         manifest=manifest,

@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 def check(options: dict[str, Any]) -> dict[str, Any]:
     """Check ``options["data_dir"]``, print findings and statistics, return the statistics.
 
-    Raises DataError after everything was printed if anything was found.
+    Raises ConfigError for a source that the folder does not hold, and DataError after everything
+    was printed if anything was found.
     """
     from rich.console import Console
 
     from brainmtl.data.manifest import read_manifest
     from brainmtl.data.preparation.integrity import check_folder
-    from brainmtl.data.selection import resolve_sources
+    from brainmtl.data.selection import known_sources
     from brainmtl.data.statistics import dataset_statistics
 
     data_dir = options["data_dir"]
+    frame = read_manifest(data_dir)
+    roles = known_sources(frame, options)
     findings = check_folder(data_dir, workers=options["workers"])
     for finding in findings:
         print(f"{finding.path}: {finding.problem}")
-    frame = read_manifest(data_dir)
-    roles = resolve_sources(frame, options["seg_sources"], options["cls_sources"])
     statistics = dataset_statistics(frame, *roles)
     console = Console()
     console.print(split_table(frame))

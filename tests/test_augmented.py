@@ -93,7 +93,13 @@ def test_the_command_writes_one_picture_and_nothing_else(phantom_dir: Path, tmp_
         (["images=a"], ConfigError, "images=a"),
         (["picture=look.bmp"], ConfigError, r"picture=look\.bmp must end in \.png"),
         (["augmentation.skull.face=2"], ConfigError, r"skull\.face=2"),
-        (["seg_sources=[brats]", "cls_sources=[]"], DataError, "holds no samples of"),
+        (
+            ["seg_sources=[phantom_brats,lgg]"],
+            ConfigError,
+            r"seg_sources=\['phantom_brats', 'lgg'\]: .* no lgg",
+        ),
+        (["cls_sources=[kaggle]"], ConfigError, "Prepare it"),
+        (["seg_sources=[]", "cls_sources=[]"], DataError, "holds no samples of"),
         (["data_dir=missing"], DataError, "missing"),
     ],
 )

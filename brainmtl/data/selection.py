@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,30 @@ def resolve_sources(
             ("cls", name_list(cls_sources)),
         )
     )
+
+
+def check_sources(frame: pd.DataFrame, option: str, names: Sequence[str], data_dir: Any) -> None:
+    """Refuse names of sources that ``data_dir``, whose manifest is ``frame``, does not hold.
+
+    Raises:
+        ConfigError: naming them and ``option``, where they stand.
+    """
+    present = present_sources(frame)
+    if unknown := sorted({*names} - {*present}):
+        raise ConfigError(
+            f"{option}={list(names)}: {data_dir} holds no {', '.join(unknown)}; its sources are {present}. "
+            f"Prepare it (`{PREPARE_COMMAND}`), or name others"
+        )
+
+
+def known_sources(frame: pd.DataFrame, options: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """:func:`resolve_sources` of a command's ``seg_sources`` and ``cls_sources``, with
+    :func:`check_sources` of both; ``data_dir`` is among its ``options`` too."""
+    names = ("seg_sources", "cls_sources")
+    found = resolve_sources(frame, *(options[name] for name in names))
+    for name, sources in zip(names, found, strict=True):
+        check_sources(frame, name, sources, options["data_dir"])
+    return found
 
 
 def assign_splits(frame: pd.DataFrame, fold: int | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from brainmtl.data.preparation.assembly import SplitOptions
 from brainmtl.data.preparation.integrity import check_folder
 from brainmtl.data.preparation.process import process_dataset
 from brainmtl.data.sources import make_source
-from brainmtl.errors import DataError
+from brainmtl.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,17 @@ def test_check_prints_the_statistics(sound: Path, capsys: pytest.CaptureFixture[
     assert statistics["tumor_ratio_per_source"]["kaggle"] == 0.5
     for word in ("total_samples", "brats_ratio", "kaggle_ratio", "tumor_ratio_per_source brats"):
         assert word in printed
+
+
+def test_a_source_that_is_not_there_is_refused_before_anything_is_read(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"data_dir": str(sound), "seg_sources": ["brats", "bratz"], "cls_sources": "auto"}
+    with pytest.raises(
+        ConfigError, match=r"seg_sources=.* holds no bratz; its sources are \['brats"
+    ):
+        check(options)
+    assert capsys.readouterr().out == ""
 
 
 def test_no_manifest_is_an_error(tmp_path: Path) -> None:

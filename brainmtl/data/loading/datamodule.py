@@ -25,6 +25,7 @@ from brainmtl.data.manifest import Manifest, load_manifest
 from brainmtl.data.selection import (
     PREPARE_COMMAND,
     Sources,
+    check_sources,
     name_list,
     present_sources,
     resolve_sources,
@@ -208,18 +209,13 @@ class MultiTaskDataModule(pl.LightningDataModule):
     def _train_dataset(self) -> MultiSourceDataset:
         roles = LOADERS[self.loader]
         wanted = {"seg": self.seg_sources, "cls": self.cls_sources}
-        present = present_sources(self.manifest)
         for role in roles:
-            if unknown := sorted({*wanted[role]} - {*present}):
-                raise ConfigError(
-                    f"data.{role}_sources={wanted[role]}: {self.data_dir} holds no {', '.join(unknown)}; its sources are "
-                    f"{present}. Prepare it (`{PREPARE_COMMAND}`), or name others"
-                )
+            check_sources(self.manifest, f"data.{role}_sources", wanted[role], self.data_dir)
             if len(select_rows(self.manifest, wanted[role], ["train"], self.fold)) == 0:
                 raise ConfigError(
                     f"loader={self.loader} needs training samples of data.{role}_sources="
                     f"{wanted[role]}, and {self.data_dir} has none; its sources are "
-                    f"{present}. Prepare one (`{PREPARE_COMMAND}`), name "
+                    f"{present_sources(self.manifest)}. Prepare one (`{PREPARE_COMMAND}`), name "
                     "another, or choose another loader"
                 )
         dataset = MultiSourceDataset(
