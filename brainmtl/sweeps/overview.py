@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from brainmtl.errors import ConfigError
 from brainmtl.training.run_folder.records import RECORD, Run, read_run
 from brainmtl.training.run_folder.status import STATUS
-from brainmtl.words import quantity
+from brainmtl.words import duration, quantity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +32,7 @@ SORTS = {
 }
 MAX_DEPTH = 4  # outputs/<experiment>/<date>/<job>
 LEGEND = (
+    "stage: the last finished one, and how many are; below it, how many epochs of the next. "
     "score: best validation monitor of the stage; Dice per patient and balanced accuracy (bal.) of "
     "the last evaluated stage; *: values of the choice were changed; -: not evaluated or not recorded."
 )
@@ -84,7 +85,15 @@ def overview_table(lines: Sequence[Line], folder: str | Path) -> Table:
         table.add_column(f"{head}\nDice  bal.", justify="right", no_wrap=True)
     for line in lines:
         figures = [_figures(line, source) for source in sources]
-        texts = [line[k] for k in ("name", "started", "state", "stage", "model", "augmentation")]
+        left = line["minutes_left"]
+        texts = [
+            line["name"],
+            line["started"],
+            line["state"] + (f", {duration(60 * left)} left" if left else ""),
+            "\n".join(filter(None, (line["stage"], line["epoch"]))),
+            line["model"],
+            line["augmentation"],
+        ]
         numbers = [line["lambda_cls"], line["seed"], line["score"], line["minutes"]]
         formats = ("{:g}", "{}", "{:.3f}", "{:.1f}")
         cells = [
@@ -136,7 +145,7 @@ def _line(run: Run, root: Path, split: str) -> Line:
     last = next(reversed(run.stages), None)
     record = run.stages.get(last) if last else None
     evaluated, figures, names = _evaluation(run, split)
-    seconds = run.training_seconds
+    seconds, left = run.training_seconds, run.seconds_left
     relative = run.directory.relative_to(root)
     return {
         "name": str(relative) if relative.parts else run.directory.name,
@@ -144,6 +153,7 @@ def _line(run: Run, root: Path, split: str) -> Line:
         "started": _date(run)[5:16].replace("T", " "),
         "state": run.state,
         "stage": f"{last or '-'} {len(run.stages)}/{len(planned)}",
+        "epoch": ", ".join(f"{name} {p.epoch}/{p.epochs}" for name, p in run.now.items()) or None,
         "model": settings.get("model"),
         "augmentation": settings.get("augmentation"),
         "lambda_cls": settings.get("lambda_cls"),
@@ -152,6 +162,7 @@ def _line(run: Run, root: Path, split: str) -> Line:
         "monitor": record["monitor"] if record else None,
         "score": record["score"] if record else None,
         "minutes": round(seconds / 60, 2),
+        "minutes_left": None if left is None else round(left / 60, 3),
         "evaluated_stage": evaluated,
         "error": run.status.get("error"),
         "figures": figures,

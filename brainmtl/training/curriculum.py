@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from brainmtl.training.continuation.reuse import (
 )
 from brainmtl.training.continuation.stage_keys import stage_keys, stage_options
 from brainmtl.training.continuation.start import starting_weights
+from brainmtl.training.run_folder.records import read_run
 from brainmtl.training.run_folder.run_record import (
     RUN,
     Record,
@@ -42,6 +43,7 @@ from brainmtl.training.runner import (
 )
 from brainmtl.training.stages import StageConfig, stage_configs
 from brainmtl.training.team import follow, is_follower, team, team_size
+from brainmtl.words import duration
 
 log = logging.getLogger(__name__)
 # Of a mean on validation data than each of its members; less is the noise of few cases.
@@ -91,7 +93,9 @@ def train(options: Options) -> list[StageResult]:
     _point_latest(run_dir)
     results: list[StageResult] = []
     try:
-        with run_status(run_dir, [stage.name for stage in stages], run_settings(options)):
+        names = [stage.name for stage in stages]
+        to_train = _images(stages, datamodules)
+        with run_status(run_dir, names, run_settings(options), to_train):
             _begin(run_dir, options, record, manifest.sha256)
             with team(options, fit_stage):
                 go_on = record is not None
@@ -99,6 +103,7 @@ def train(options: Options) -> list[StageResult]:
                     results.append(result)
                     if result.name != stages[-1].name:
                         _summarise(options)
+                        _say_how_long(run_dir)
     finally:
         _summarise(options)
     return results
@@ -187,6 +192,22 @@ def _take_or_train(
         if result.reused_from is None:
             remember_stage(key, directory, run_dir)
     return result
+
+
+def _images(
+    stages: Sequence[StageConfig], datamodules: Mapping[str, MultiTaskDataModule]
+) -> dict[str, int]:
+    """How many images each stage that is still to be trained will see, if it does not stop early."""
+    return {
+        stage.name: stage.max_epochs * sum(datamodules[stage.name].train_batches.images)
+        for stage in stages
+        if stage.name in datamodules and not stage.mean_of
+    }
+
+
+def _say_how_long(run_dir: Path) -> None:
+    if left := read_run(run_dir).seconds_left:
+        log.info("about %s to go, unless a stage stops early", duration(left))
 
 
 def _summarise(options: Options) -> None:

@@ -23,6 +23,7 @@ from brainmtl.training.continuation.checkpoints import (
 )
 from brainmtl.training.continuation.resume import State, find_state
 from brainmtl.training.module import MultiTaskModule
+from brainmtl.training.run_folder.pace import PROGRESS
 from brainmtl.training.run_folder.records import RECORD
 from brainmtl.training.stages import StageConfig
 from brainmtl.training.team import share
@@ -148,6 +149,7 @@ def _finish(
     write_json(directory / RECORD, record | {"stage": stage.plain(), "history": module.history})
     for path in (result.best, result.last):
         previous(path).unlink(missing_ok=True)
+    (directory / PROGRESS).unlink(missing_ok=True)
     log.info(
         "stage %s: best %s %.4f in %.0f s: %s",
         stage.name,

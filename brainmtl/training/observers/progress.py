@@ -11,6 +11,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
+from brainmtl.training.run_folder.pace import pace_of
+from brainmtl.words import duration
+
 log = logging.getLogger(__name__)
 
 
@@ -36,13 +39,15 @@ class StageProgressBar(RichProgressBar):
         shown = {k: math.nan if v is None else v for k, v in found if _is_headline(k)}
         figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
         seconds = time.perf_counter() - self._started
+        pace = pace_of(pl_module.history, trainer.max_epochs)
         log.info(
-            "%s epoch %d/%d  %s  (%.0f s)",
+            "%s epoch %d/%d  %s  (%.0f s%s)",
             pl_module.stage.name,
             trainer.current_epoch + 1,
             trainer.max_epochs,
             figures,
             seconds,
+            f", about {duration(pace.left)} left" if pace and pace.left else "",
         )
 
     def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
 from brainmtl.training.optim import learning_rates_by_group
+from brainmtl.training.run_folder.pace import pace_of
 
 
 class EpochHistory(pl.Callback):
-    """Completes the module's ``history``, which ends up in ``stage.json``, one entry per epoch.
+    """Completes the module's ``history``, which ends up in ``stage.json``, one entry per epoch; until
+    then ``progress.json`` says how far the stage is.
 
     An entry holds ``epoch`` (from 0), every logged ``train/...`` and ``val/...`` figure,
     ``lr/<group>`` at the end of the epoch, which the step after it takes, ``seconds`` (training and
@@ -61,6 +63,8 @@ class EpochHistory(pl.Callback):
             "images": int(trainer.strategy.reduce(images, reduce_op="sum")),  # of all processes
             **figures,
         }
+        if trainer.is_global_zero and (pace := pace_of(history, trainer.max_epochs)):
+            pace.write(trainer.stage_dir)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Complete the only entry of weights that are validated and not trained."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from brainmtl.training.run_folder.pace import Pace, pace_of, read_pace, seconds_left
 from brainmtl.training.run_folder.status import Status, read_status
 
 RECORD = "stage.json"
@@ -21,11 +22,13 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder; ``stages`` are the finished ones in the order of training."""
+    """One run's folder; ``stages`` are the finished ones in the order of training, ``now`` is the one
+    that was going on, if an epoch of it is done."""
 
     directory: Path
     status: Status
     stages: dict[str, dict[str, Any]]
+    now: dict[str, Pace] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -46,6 +49,19 @@ class Run:
         own = [r["seconds"] for r in self.stages.values() if not r.get("reused_from")]
         return float(sum(own))
 
+    @property
+    def seconds_left(self) -> float | None:
+        """To the end of a run that goes on, about; None where it does not, or nobody can know yet."""
+        if self.state != "running":
+            return None
+        paces = {
+            name: pace_of(record["history"], record["stage"]["max_epochs"])
+            for name, record in self.stages.items()
+            if not record.get("reused_from")
+        }
+        finished = {name: pace for name, pace in paces.items() if pace}
+        return seconds_left(self.status.get("to_train") or {}, finished, self.now)
+
 
 def read_run(directory: Path) -> Run:
     """Read a run's folder; only small JSON files are opened."""
@@ -54,7 +70,9 @@ def read_run(directory: Path) -> Run:
     order = status.get("stages") or sorted(paths, key=lambda name: paths[name].stat().st_mtime)
     found = [name for name in order if name in paths]
     stages = {name: json.loads(paths[name].read_text(encoding="utf-8")) for name in found}
-    return Run(directory, status, stages)
+    waiting = [name for name in status.get("stages") or [] if name not in stages]
+    paces = {name: pace for name in waiting if (pace := read_pace(directory / name))}
+    return Run(directory, status, stages, paces)
 
 
 def best_epoch(

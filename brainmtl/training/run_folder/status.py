@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,17 +25,22 @@ Status = dict[str, Any]
 
 @contextmanager
 def run_status(
-    run_dir: Path, stages: Sequence[str], settings: dict[str, Any] | None
+    run_dir: Path,
+    stages: Sequence[str],
+    settings: dict[str, Any] | None,
+    to_train: Mapping[str, int] | None = None,
 ) -> Iterator[None]:
     """Keep ``run_dir/status.json`` while a run goes on: running, then finished, failed or interrupted.
 
     A process that is killed writes nothing any more, but the system takes its lock from it, so that
-    :func:`read_status` can tell a run that goes on from one that does not.
+    :func:`read_status` can tell a run that goes on from one that does not. ``to_train``: images of each
+    stage that is trained and not reused.
 
     Raises:
         ConfigError: another process trains into this folder.
     """
     values = {"state": "running", "ended": None, "error": None, **_begun(stages, settings)}
+    values["to_train"] = dict(to_train or {})
     with _only_here(run_dir):
         write_json(run_dir / STATUS, values)
         try:

@@ -9,6 +9,7 @@ from brainmtl.data.manifest import SYNTHETIC_PREFIX, display_name
 from brainmtl.markdown import markdown_table
 from brainmtl.training.continuation.command_line import word
 from brainmtl.training.run_folder.records import FIGURES, Run, best_of, sources_of
+from brainmtl.words import duration
 
 PARTS = ("encoder", "decoder", "head")
 NOTE = (
@@ -135,14 +136,6 @@ def images_per_second(history: Sequence[dict[str, Any]]) -> float | None:
     counted = [entry for entry in history if entry.get("train_seconds")]
     seconds = sum(entry["train_seconds"] for entry in counted)
     return sum(entry["images"] for entry in counted) / seconds if seconds else None
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
