@@ -35,6 +35,10 @@ EXTRA_SHRINKAGE = 0.1
 # Patients or pictures of validation: fewer do not show how far away the next one may lie.
 MIN_GROUPS = 20
 FOLDS = 5
+# Of a feature, as a share of the median feature's SD. A channel that is alive in a few pixels of a few
+# images would count as much as all others, and one held-out image where it is a little more so would
+# set the limit.
+LEAST_SPREAD = 0.1
 # Of a source: fewer images say too little about the spread of their features.
 MIN_TRAINING = 10
 MIN_VALIDATION = 10
@@ -184,7 +188,9 @@ class OodDetector:
     def _without_limit(cls, training: Features) -> OodDetector:
         values, sources = training.values, training.sources
         mean, scale = values.mean(axis=0), values.std(axis=0)
-        scale = np.where(scale > 1e-9, scale, 1.0)  # a dead channel says nothing
+        alive = scale[scale > 1e-9]
+        least = LEAST_SPREAD * float(np.median(alive)) if alive.size else 1.0
+        scale = np.maximum(scale, least)
         standard = (values - mean) / scale
         clusters = {
             str(name): Cluster.fit(standard[sources == name]) for name in np.unique(sources)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import quick_model
 import torch
@@ -120,6 +121,20 @@ def test_int8_answers_nearly_the_same(runtime: str, int8_dir: Path, raw_dir: Pat
         for own in zip(*judged, strict=True)
     ]
     assert 2 * (masks[0] & masks[1]).sum() > 0.95 * (masks[0].sum() + masks[1].sum()) > 0
+
+
+def test_no_sum_of_two_products_leaves_16_bits(int8_dir: Path) -> None:
+    """It saturates on processors without VNNI, where the answers of a graph would be others."""
+    for name in INT8:
+        graph = onnx.load(int8_dir / name).graph
+        weights = [
+            onnx.numpy_helper.to_array(one)
+            for one in graph.initializer
+            if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 4
+        ]
+        assert len(weights) >= 3
+        largest = max(int(np.abs(weight.astype(int)).max()) for weight in weights)
+        assert largest > 32 and 2 * 255 * largest < 2**15
 
 
 def test_runtimes_agree_on_int8(int8_dir: Path, phantom_dir: Path) -> None:

@@ -155,6 +155,20 @@ def test_dead_channels_do_not_matter() -> None:
     assert (detector.score(moved) > detector.threshold).all(), "a channel that wakes up is news"
 
 
+def test_channels_that_are_hardly_alive_do_not_set_the_limit() -> None:
+    """Alive in one of a hundred training images, and a little more in one of fifty to validate on."""
+    values = [features(300, 6), features(200, 6, seed=1)]
+    plain = OodDetector.fit(*map(labelled, values))
+    faint = [np.zeros((len(own), 2)) for own in values]
+    faint[0][::100] = 1e-4
+    faint[1][::40] = 1e-2  # a hundredth of what the other channels vary by
+    wide = [np.concatenate([own, one], axis=1) for own, one in zip(values, faint, strict=True)]
+    found = OodDetector.fit(*map(labelled, wide))
+    assert found.threshold == pytest.approx(plain.threshold, rel=0.1)
+    strangers = np.concatenate([features(50, 6, seed=2) + 6, np.zeros((50, 2))], axis=1)
+    assert (found.score(strangers) > found.threshold).all()
+
+
 @pytest.mark.parametrize(
     ("training", "sources", "validation", "message"),
     [

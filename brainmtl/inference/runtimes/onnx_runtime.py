@@ -59,6 +59,7 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = torch.get_num_threads()
     # Idle threads would spin on the cores that preparation and the other session need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without it, processors that lack VNNI instructions saturate int8 sums and answer otherwise.
+    # Without it, processors that lack VNNI instructions saturate sums of 8-bit weights and answer
+    # otherwise; folders that were exported before weights had 7 bits hold such.
     options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
