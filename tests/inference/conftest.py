@@ -18,11 +18,13 @@ from graphs import Graphs, read_graphs
 from support import once
 
 from brainmtl.data.sources.nifti import oriented_case, read_nifti
+from brainmtl.evaluation.selection import load_checkpoint
 from brainmtl.exporting.onnx_export import export_onnx
 from brainmtl.files import sha256
 from brainmtl.inference.operating.operating_point import OperatingPoint, write_operating_point
 from brainmtl.inference.predictor import MultiTaskPredictor
 from brainmtl.models import MultiTaskModel, create_multi_task_model
+from brainmtl.training.continuation.start import BUILT_IN
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +76,26 @@ def model_dir(checkpoint: Path) -> Path:
 @pytest.fixture(scope="session")
 def predictor(model_dir: Path) -> MultiTaskPredictor:
     return MultiTaskPredictor.from_folder(model_dir, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def built_in(phantom_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> MultiTaskPredictor:
+    """The built-in weights with their check for unlike images: for what a network must have learnt well.
+
+    They are the same everywhere. A training of seconds is another network on another kind of processor,
+    which rounds otherwise, and now and then one in which half of the channels are dead.
+    """
+    folder = once(tmp_path_factory, "built_in", lambda at: _export_built_in(at, phantom_dir))
+    return MultiTaskPredictor.from_folder(folder, device="cpu")
+
+
+def _export_built_in(folder: Path, data_dir: Path) -> Path:
+    from brainmtl.export import export
+
+    model, meta = load_checkpoint(BUILT_IN)
+    path = folder / "joint/checkpoints/best.ckpt"
+    quick_model.write_checkpoint(path, model, data_dir, model=meta["config"]["model"])
+    return export(path, folder / "model")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +84,19 @@ def _train_masks(model: MultiTaskModel, images: torch.Tensor, samples: list[Samp
         optimizer.step()
 
 
-def write_checkpoint(path: Path, model: MultiTaskModel, data_dir: Path, **changes: object) -> Path:
-    """A checkpoint as a run leaves it; ``changes`` replace entries of its description."""
+def write_checkpoint(
+    path: Path,
+    network: MultiTaskModel,
+    data_dir: Path,
+    model: Mapping[str, object] = MODEL,
+    **changes: object,
+) -> Path:
+    """A checkpoint as a run leaves it, of a network that was made from ``model``; ``changes`` replace
+    entries of its description."""
     frame = read_manifest(data_dir)
     meta = {
         "config": {
-            "model": MODEL,
+            "model": dict(model),
             "stage": {"name": "joint", "train": ["encoder", "decoder", "head"]},
             "data": {"data_dir": str(data_dir), "fold": None},
         },
@@ -101,6 +109,6 @@ def write_checkpoint(path: Path, model: MultiTaskModel, data_dir: Path, **change
         "trained_parts": ["decoder", "encoder", "head"],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state, "brainmtl": meta | changes}, path)
     return path

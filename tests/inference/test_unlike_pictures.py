@@ -17,10 +17,10 @@ from brainmtl.data.samples import read_sample
 from brainmtl.inference.predictor import MultiTaskPredictor
 
 
-def test_pictures_that_are_no_mri_are_refused(predictor: MultiTaskPredictor) -> None:
+def test_pictures_that_are_no_mri_are_refused(built_in: MultiTaskPredictor) -> None:
     """All but a few of 30; the share says what this check is worth, and what it is not."""
     drawn = pictures()
-    results = dict(zip(drawn, predictor.predict_batch(list(drawn.values())), strict=True))
+    results = dict(zip(drawn, built_in.predict_batch(list(drawn.values())), strict=True))
     passed = [name for name, result in results.items() if not result.abstained]
     assert len(passed) <= 0.1 * len(drawn), passed
     for result in results.values():
@@ -33,10 +33,10 @@ def test_pictures_that_are_no_mri_are_refused(predictor: MultiTaskPredictor) -> 
 
 
 def test_hardly_any_image_of_the_test_split_is_refused(
-    predictor: MultiTaskPredictor, phantom_dir: Path
+    built_in: MultiTaskPredictor, phantom_dir: Path
 ) -> None:
     rows = quick_model.rows_of(phantom_dir, "test")
-    network, detector = predictor._served.network, predictor._served.ood
+    network, detector = built_in._served.network, built_in._served.ood
     images = np.stack([read_sample(phantom_dir / path).image for path in rows["path"]])
     scores = [
         detector.score(network.encode(images[k : k + 16]).pooled) for k in range(0, len(images), 16)
@@ -47,14 +47,14 @@ def test_hardly_any_image_of_the_test_split_is_refused(
 
 @pytest.mark.parametrize("size", [(200, 160), (140, 112), (100, 80)])
 def test_blurred_and_stretched_pictures_are_answered(
-    predictor: MultiTaskPredictor, phantom_dir: Path, size: tuple[int, int]
+    built_in: MultiTaskPredictor, phantom_dir: Path, size: tuple[int, int]
 ) -> None:
     """As sets of pictures are often saved. Fitted on the images as they are alone, it refuses one of 10."""
     rows = quick_model.rows_of(phantom_dir, "test", "phantom_kaggle")
     planes = [read_sample(phantom_dir / path).image[0] for path in rows["path"]]
     bilinear = Image.Resampling.BILINEAR
     resized = [Image.fromarray(_grey(plane)).resize(size, bilinear) for plane in planes]
-    results = predictor.predict_batch(resized)
+    results = built_in.predict_batch(resized)
     assert len(results) >= 10
     assert not [r.reason for r in results if r.reason_code == "out_of_distribution"]
 

@@ -21,19 +21,19 @@ def abstention(predictor: MultiTaskPredictor, path: Path) -> str:
     return found.reason_code
 
 
-def test_volumes_that_are_no_head(predictor: MultiTaskPredictor, tmp_path: Path) -> None:
+def test_volumes_that_are_no_head(built_in: MultiTaskPredictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y, _ = np.indices((64, 64, 12))
     noise = rng.uniform(0, 255, (64, 64, 12)).astype(np.float32)
-    assert abstention(predictor, save(tmp_path / "a.nii.gz", noise)) == "out_of_distribution"
+    assert abstention(built_in, save(tmp_path / "a.nii.gz", noise)) == "out_of_distribution"
     board = ((x // 8 + y // 8) % 2 * 200).astype(np.int16)
-    assert abstention(predictor, save(tmp_path / "b.nii.gz", board)) == "out_of_distribution"
+    assert abstention(built_in, save(tmp_path / "b.nii.gz", board)) == "out_of_distribution"
     assert (
-        abstention(predictor, save(tmp_path / "c.nii", np.zeros((64, 64, 12), np.int16)))
+        abstention(built_in, save(tmp_path / "c.nii", np.zeros((64, 64, 12), np.int16)))
         == "no_head"
     )
     disc = (np.hypot(x - 32, y - 32) < 20).astype(np.int16) * 100
-    assert abstention(predictor, save(tmp_path / "d.nii", disc)) == "no_head"
+    assert abstention(built_in, save(tmp_path / "d.nii", disc)) == "no_head"
 
 
 HARM: dict[str, tuple[Callable[[Path], Path], str]] = {
