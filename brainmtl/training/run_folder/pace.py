@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -45,8 +45,10 @@ def pace_of(history: Sequence[Mapping[str, Any]], epochs: int) -> Pace | None:
 
 def read_pace(directory: Path) -> Pace | None:
     """What the folder of an unfinished stage says; None before the end of its first epoch."""
-    path = directory / PROGRESS
-    return Pace(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    try:
+        return Pace(**json.loads((directory / PROGRESS).read_text(encoding="utf-8")))
+    except FileNotFoundError:  # asked for and not looked for: its stage may end at this moment
+        return None
 
 
 def seconds_left(
@@ -62,7 +64,7 @@ def seconds_left(
         finished: stages that have come to their end.
         now: the one that goes on, if it has an epoch.
     """
-    known: Iterable[Pace] = [*finished.values(), *now.values()]
+    known = [*finished.values(), *now.values()]
     if not known:
         return None
     slowest = max(pace.seconds / pace.images for pace in known)
