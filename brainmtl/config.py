@@ -23,16 +23,8 @@ from brainmtl.suggestions import suggest, unnamed_groups
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CONF_DIR = PROJECT_ROOT / "conf"
-PATHS = (
-    "dir",
-    "ckpt",
-    "input",
-    "csv",
-    "table",
-    "picture",
-    "init_from",
-    "from_run",
-)  # ends of options' names
+# Ends of options' names.
+PATHS = ("dir", "ckpt", "input", "csv", "table", "picture", "init_from", "from_run")
 NAMES = ("experiment_name",)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,23 +21,16 @@ class StageProgressBar(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self._started = 0.0
         if not sys.stderr.isatty() and not sys.stdout.isatty():
             self.disable()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the epoch."""
-        self._started = time.perf_counter()
-        super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what the epoch brought."""
         super().on_train_epoch_end(trainer, pl_module)
         # Not Lightning's, which keeps the figures of an earlier validation.
-        found = pl_module.history[-1].items()
-        shown = {k: math.nan if v is None else v for k, v in found if _is_headline(k)}
+        found = pl_module.history[-1]
+        shown = {k: math.nan if v is None else v for k, v in found.items() if _is_headline(k)}
         figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
-        seconds = time.perf_counter() - self._started
         pace = pace_of(pl_module.history, trainer.max_epochs)
         log.info(
             "%s epoch %d/%d  %s  (%.0f s%s)",
@@ -46,7 +38,7 @@ class StageProgressBar(RichProgressBar):
             trainer.current_epoch + 1,
             trainer.max_epochs,
             figures,
-            seconds,
+            found["seconds"],
             f", about {duration(pace.left)} left" if pace and pace.left else "",
         )
 
